@@ -1,0 +1,25 @@
+/*
+ * Clocks. Deadlines and lifetimes use the monotonic one; what is stored or shown, the wall clock.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <time.h>
+
+/* Milliseconds of CLOCK_MONOTONIC; never 0. */
+static inline uint64_t clock_ms(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000 + 1;
+}
+
+/* Seconds since the epoch. */
+static inline int64_t clock_wall_s(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_REALTIME, &ts);
+        return ts.tv_sec;
+}
