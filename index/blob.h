@@ -1,0 +1,103 @@
+/*
+ * A blob at run time: where its bytes are, which ranges are held, how it becomes complete.
+ *
+ * A blob is *filling* (a sparse file partial/INSTANCE/<etag> and an extent map beside it) or
+ * *whole* (a file in STORE/hub). Completion keeps the descriptor: readers of either state use
+ * blob_read() and never notice.
+ *
+ * Invariants
+ *   B1  A range is added to the extents after its bytes were written. After kill -9 (same boot)
+ *       all written extents count; after a reboot (other boot id) only those synced: data by
+ *       fdatasync before the map that names them.
+ *   B2  A blob is whole only after its hash held (or it was adopted).
+ *   B3  The extent map carries etag, size, repo and boot id; one that does not fit is ignored and
+ *       its data dropped.
+ *
+ * Errors     0, positive BLOB_E_* listed at the function, or negative errno.
+ * Ownership  References; blobs_get() gives one, blob_unref() takes it.
+ * Threads    Any thread. One lock per blob for its extents, never held over the network.
+ */
+#pragma once
+
+#include "index/catalog.h"
+#include "index/store.h"
+
+#include "base/rangeset.h"
+
+struct blobs; /* the table of blobs in use; at most one struct blob per catalogue row */
+struct blob;
+
+enum {
+        BLOB_E_NONE = 1, /* no such blob in the catalogue */
+        BLOB_E_HASH,     /* the bytes are not what the etag says */
+};
+
+int blobs_new(struct catalog *c, struct store *s, struct blobs **ret);
+struct blobs *blobs_free(struct blobs *t); /* all references are gone; syncs what is filling */
+
+/* The blob of row @id, opened on first use. A whole blob whose file has vanished from the store
+ * becomes filling again, one that was filling and has a final file of the right size becomes
+ * adopted (the catalogue follows). Some blobs without references stay open, so that opening them
+ * again is cheap. 0, BLOB_E_NONE, or negative errno. */
+int blobs_get(struct blobs *t, int64_t id, struct blob **ret);
+struct blob *blob_ref(struct blob *b);
+struct blob *blob_unref(struct blob *b); /* NULL is allowed; returns NULL */
+
+int64_t blob_id(const struct blob *b);
+uint64_t blob_size(const struct blob *b);
+const char *blob_etag(const struct blob *b);
+enum blob_state blob_state(struct blob *b);
+uint32_t blob_incarnation(struct blob *b);
+
+/* ---- reading ---- */
+
+/* True when all of [start, end) is held; of a whole blob, everything is. */
+bool blob_holds(struct blob *b, uint64_t start, uint64_t end);
+/* Bytes held. */
+uint64_t blob_held_bytes(struct blob *b);
+/* The first range in [from, limit) that is not held; false when there is none. */
+bool blob_next_hole(struct blob *b, uint64_t from, uint64_t limit, struct range *ret);
+/* The end of the held run that begins at @offset (@offset itself if not held). */
+uint64_t blob_run_end(struct blob *b, uint64_t offset);
+/* Reads held bytes; the caller has asked blob_holds(). Count read (short at the end of the blob)
+ * or negative errno. */
+ssize_t blob_read(struct blob *b, void *buf, size_t len, uint64_t offset);
+/* A descriptor for reads, valid while the reference is (also when the blob goes on in another file);
+ * -ENODATA while nothing was written yet. */
+int blob_fd(struct blob *b);
+
+/* ---- filling ---- */
+
+/* Writes bytes that arrived and adds the range (B1). Bytes already held are not written again.
+ * Creates the partial file on the first call (-ENOSPC and the like come from here). */
+int blob_write(struct blob *b, const void *buf, size_t len, uint64_t offset);
+/* Makes what was written durable (B1). Cheap when nothing is new. When the data cannot be synced,
+ * ranges written since the last sync are given up (the kernel may have lost them) and become holes
+ * again; the error is returned. */
+int blob_sync(struct blob *b);
+/* True when 64 MiB or 5 s have passed since the last sync with something new in between. */
+bool blob_sync_due(struct blob *b);
+/* Gives up ranges (all of the blob for [0, UINT64_MAX)), e.g. after a wrong hash. */
+int blob_drop(struct blob *b, uint64_t start, uint64_t end);
+
+/*
+ * Verifies a blob all of whose bytes are held and makes it whole: sync, hash, publish in every repo
+ * that lists it, links, catalogue (B2, S2). Harmless when it is whole already. Reads all of it:
+ * for worker threads only; @cancel (may be NULL) is looked at between megabytes.
+ * A file that somebody else gave the final name meanwhile is kept if its hash holds, else set aside.
+ * Return: 0; BLOB_E_HASH (nothing changed: the caller drops ranges or quarantines);
+ * -ECANCELED; -ENODATA: not all is held; -ENOENT: no listing has it; negative errno.
+ */
+int blob_finish(struct blob *b, const volatile bool *cancel);
+
+/* Hashes an adopted blob: 0 and it is complete from now on; BLOB_E_HASH and it is quarantined, and
+ * filling again with nothing held (in a read-only store, where it cannot be moved: it stays
+ * BLOB_QUARANTINED); others as blob_finish(). */
+int blob_verify_adopted(struct blob *b, const volatile bool *cancel);
+
+/* After two wrong hashes: the bytes go to quarantine/, the state is BLOB_QUARANTINED. -EINVAL: the
+ * blob is whole. It can be filled and finished again all the same. */
+int blob_quarantine(struct blob *b);
+
+/* Makes the links and hard links of a whole blob in places that listed it after it was complete. */
+int blob_link_places(struct blob *b);

@@ -1,0 +1,346 @@
+/*
+ * How a blob becomes whole, and what happens to one whose hash is wrong.
+ *
+ * The steps of blob_finish(), each of which may be the last before a crash:
+ *   1 data synced, whole file hashed               row filling, partial there: goes on from there
+ *   2 linked into the repos that list it, links    row filling, final file there: adopted (T3)
+ *   3 row complete                                 partial there: removed at the next opening
+ *   4 partial file and map removed
+ */
+#include "index/blob_internal.h"
+#include "index/hash.h"
+
+#define LOG_COMPONENT "blob"
+#include "base/log.h"
+
+#include "base/fault.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool same_file(int a, int b)
+{
+        struct stat x, y;
+
+        return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+}
+
+/* Somebody else's file may have the final name already: it is kept if its hash holds (B2), else
+ * set aside. */
+static int clear_place(struct blob *b, const struct repo *repo, const volatile bool *cancel)
+{
+        CLEANUP_FD int there = -1;
+        uint64_t size;
+        bool match;
+        int r;
+
+        r = store_blob_open(b->table->store, repo->type, repo->hub_name, b->etag, &there, &size);
+        if (r < 0)
+                return r == -ENOENT || r == -ELOOP || r == -EINVAL ? 0 : r;
+        if (same_file(there, b->fd))
+                return 0;
+        r = hash_file(there, b->etag, b->size, cancel, &match);
+        if (r < 0 || match)
+                return r;
+        return store_blob_quarantine(b->table->store, repo->type, repo->hub_name, b->etag);
+}
+
+/* One repo gets the blob: from the partial file, or from @source once that was moved away. */
+static int publish_in(struct blob *b, const struct repo *repo, const struct repo *source,
+                      const volatile bool *cancel)
+{
+        struct store *s = b->table->store;
+        int r = clear_place(b, repo, cancel);
+
+        if (r < 0)
+                return r;
+        r = store_blob_publish(s, b->etag, repo->type, repo->hub_name, b->etag);
+        if (r == -ENOENT && source->id != 0)
+                r = store_blob_share(s, source->type, source->hub_name, repo->type, repo->hub_name, b->etag);
+        return r;
+}
+
+static int link_in(struct blob *b, const struct place_walk *w)
+{
+        int r = store_link_put(b->table->store, w->repo.type, w->repo.hub_name, w->commit.sha, w->entry.path,
+                               b->etag);
+
+        if (r < 0 && place_is_odd(r)) {
+                log_debug("%.12s: no link %s in %s: %s", b->etag, w->entry.path, w->repo.hub_name,
+                          strerror(-r));
+                return 0; /* something foreign is in the way: the blob is whole all the same */
+        }
+        return r;
+}
+
+/*
+ * Walks on through the places and serves each. @source is the first repo that has the blob (id 0:
+ * none yet). A place that is odd is passed over.
+ */
+static int serve_places(struct blob *b, struct place_walk *w, struct repo *source,
+                        const volatile bool *cancel)
+{
+        int odd = 0, r;
+
+        while ((r = place_walk_next(b, w)) == 0) {
+                if (w->new_repo) {
+                        r = publish_in(b, &w->repo, source, cancel);
+                        if (r < 0 && place_is_odd(r)) {
+                                odd = r;
+                                continue;
+                        }
+                        if (r < 0)
+                                return r;
+                        if (source->id == 0)
+                                *source = w->repo;
+                }
+                r = link_in(b, w);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return r;
+        if (source->id == 0)
+                return odd < 0 ? odd : -ENOENT; /* nothing lists it any longer */
+        return 0;
+}
+
+/* Steps 2 to 4. The caller holds finish and io. */
+static int publish(struct blob *b, const volatile bool *cancel)
+{
+        CLEANUP(place_walk_done) struct place_walk w = {};
+        struct repo source = {};
+        int r;
+
+        r = serve_places(b, &w, &source, cancel);
+        if (r < 0)
+                return r;
+        if (FAULT("blob.state"))
+                return -EIO;
+        r = blob_set_state(b, BLOB_COMPLETE);
+        if (r < 0)
+                return r;
+        /* listings that came while it was published did not know that it would be whole */
+        if (serve_places(b, &w, &source, cancel) < 0)
+                log_debug("%.12s: not linked everywhere", b->etag);
+        if (!FAULT("blob.unlink"))
+                blob_remove_partial(b);
+        return 0;
+}
+
+static bool all_held(struct blob *b, int fd)
+{
+        bool held;
+
+        lock_take(&b->lock);
+        held = b->fd == fd && fd >= 0 && rangeset_covers(&b->extents, 0, b->size);
+        lock_drop(&b->lock);
+        return held;
+}
+
+static int finish(struct blob *b, const volatile bool *cancel)
+{
+        bool match;
+        int fd, r;
+
+        if (blob_state_whole(blob_state(b)))
+                return 0;
+        r = blob_prepare(b); /* an empty blob was never written to */
+        if (r < 0)
+                return r;
+        fd = blob_fd(b);
+        if (!all_held(b, fd))
+                return -ENODATA;
+        lock_take(&b->io);
+        r = blob_sync_data(b);
+        lock_drop(&b->io);
+        if (r < 0)
+                return r;
+        r = hash_file(fd, b->etag, b->size, cancel, &match);
+        if (r < 0)
+                return r;
+        if (!match)
+                return BLOB_E_HASH;
+        lock_take(&b->io);
+        r = all_held(b, fd) ? publish(b, cancel) : -ENODATA; /* nothing was dropped meanwhile */
+        lock_drop(&b->io);
+        return r;
+}
+
+static void set_finishing(struct blob *b, bool finishing)
+{
+        lock_take(&b->lock);
+        b->finishing = finishing;
+        lock_drop(&b->lock);
+}
+
+int blob_finish(struct blob *b, const volatile bool *cancel)
+{
+        int r;
+
+        lock_take(&b->finish);
+        set_finishing(b, true);
+        r = finish(b, cancel);
+        set_finishing(b, false);
+        lock_drop(&b->finish);
+        return r;
+}
+
+/* ---- wrong hashes ---- */
+
+/* Sets aside the file that is open, under every name it has; another file of the name stays. */
+static int quarantine_whole(struct blob *b)
+{
+        CLEANUP(place_walk_done) struct place_walk w = {};
+        struct store *s = b->table->store;
+        int r;
+
+        while ((r = place_walk_next(b, &w)) == 0) {
+                CLEANUP_FD int there = -1;
+                uint64_t size;
+
+                if (!w.new_repo)
+                        continue;
+                r = store_blob_open(s, w.repo.type, w.repo.hub_name, b->etag, &there, &size);
+                if (r == 0 && !same_file(there, b->fd))
+                        continue;
+                /* of a shared blob, a link to what was set aside already may be left */
+                if (r == 0 || r == -ENOENT)
+                        r = store_blob_quarantine(s, w.repo.type, w.repo.hub_name, b->etag);
+                if (r < 0 && !place_is_odd(r))
+                        return r;
+        }
+        return r < 0 ? r : 0;
+}
+
+static int reject_adopted(struct blob *b)
+{
+        int r;
+
+        lock_take(&b->io);
+        r = quarantine_whole(b);
+        if (r == 0 || r == -EROFS)
+                /* what cannot be moved away must not be found again */
+                r = blob_set_state(b, r == 0 ? BLOB_FILLING : BLOB_QUARANTINED);
+        if (r == 0)
+                r = blob_forget_extents(b);
+        if (r == 0)
+                blob_remove_partial(b);
+        lock_drop(&b->io);
+        return r < 0 ? r : BLOB_E_HASH;
+}
+
+static int verify_adopted(struct blob *b, const volatile bool *cancel)
+{
+        enum blob_state state = blob_state(b);
+        bool match;
+        int r;
+
+        if (state != BLOB_ADOPTED)
+                return state == BLOB_COMPLETE ? 0 : -ENODATA;
+        r = hash_file(b->fd, b->etag, b->size, cancel, &match);
+        if (r < 0)
+                return r;
+        if (!match)
+                return reject_adopted(b);
+        r = blob_set_state(b, BLOB_COMPLETE);
+        if (r == 0) {
+                lock_take(&b->io);
+                blob_remove_partial(b);
+                lock_drop(&b->io);
+        }
+        return r;
+}
+
+int blob_verify_adopted(struct blob *b, const volatile bool *cancel)
+{
+        int r;
+
+        lock_take(&b->finish);
+        r = verify_adopted(b, cancel);
+        lock_drop(&b->finish);
+        return r;
+}
+
+/* The caller holds finish and io. */
+static int quarantine_partial(struct blob *b)
+{
+        int r = 0;
+
+        if (blob_state_whole(blob_state(b)))
+                return -EINVAL;
+        if (b->fd >= 0)
+                r = store_partial_quarantine(b->table->store, b->etag);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        r = blob_forget_extents(b);
+        if (r < 0)
+                return r;
+        blob_remove_partial(b);
+        return blob_set_state(b, BLOB_QUARANTINED);
+}
+
+int blob_quarantine(struct blob *b)
+{
+        int r;
+
+        lock_take(&b->finish);
+        lock_take(&b->io);
+        r = quarantine_partial(b);
+        lock_drop(&b->io);
+        lock_drop(&b->finish);
+        return r;
+}
+
+/* ---- late places ---- */
+
+/* The first repo that has a fitting file. */
+static int find_source(struct blob *b, struct repo *ret)
+{
+        CLEANUP(place_walk_done) struct place_walk w = {};
+        int r;
+
+        while ((r = place_walk_next(b, &w)) == 0) {
+                CLEANUP_FD int fd = -1;
+                uint64_t size;
+
+                if (!w.new_repo)
+                        continue;
+                r = store_blob_open(b->table->store, w.repo.type, w.repo.hub_name, b->etag, &fd, &size);
+                if (r == 0 && size == b->size) {
+                        *ret = w.repo;
+                        return 0;
+                }
+                if (r < 0 && !place_is_odd(r))
+                        return r;
+        }
+        return r < 0 ? r : -ENOENT;
+}
+
+int blob_link_places(struct blob *b)
+{
+        CLEANUP(place_walk_done) struct place_walk w = {};
+        struct store *s = b->table->store;
+        struct repo source;
+        int r;
+
+        if (!blob_state_whole(blob_state(b)))
+                return -ENODATA;
+        r = find_source(b, &source);
+        if (r < 0)
+                return r;
+        while ((r = place_walk_next(b, &w)) == 0) {
+                r = w.new_repo && w.repo.id != source.id
+                            ? store_blob_share(s, source.type, source.hub_name, w.repo.type, w.repo.hub_name,
+                                               b->etag)
+                            : 0;
+                if (r < 0 && place_is_odd(r))
+                        continue;
+                if (r == 0)
+                        r = link_in(b, &w);
+                if (r < 0)
+                        return r;
+        }
+        return r < 0 ? r : 0;
+}

@@ -1,0 +1,99 @@
+/*
+ * Inside of a blob at run time, shared by blob.c (table, reading), blob_fill.c (writing, extents)
+ * and blob_finish.c (becoming whole).
+ *
+ * Lock order: the table's lock; a blob's finish, io, lock. The table's and a blob's lock are never
+ * held over more than a small write to the extent map's page cache, or its rename.
+ */
+#pragma once
+
+#include "index/blob.h"
+#include "index/extent.h"
+#include "index/store_dir.h"
+
+#include "base/list.h"
+#include "base/lock.h"
+
+#include <uthash.h>
+
+struct blobs {
+        struct catalog *catalog;
+        struct store *store;
+        char boot[BOOT_ID_MAX + 1];
+        struct lock lock;
+        pthread_cond_t settled; /* some blob is no longer busy */
+        struct blob *by_id;     /* uthash; protected by lock */
+        struct list idle;       /* without references, oldest first; protected by lock */
+        size_t idle_count;      /* protected by lock */
+};
+
+struct blob {
+        UT_hash_handle hh;
+        struct list idle;
+        struct blobs *table;
+        int64_t id;
+        uint64_t size;
+        char etag[ETAG_MAX + 1];
+        unsigned refs; /* protected by table->lock */
+        bool busy;     /* being opened or closed by one thread; protected by table->lock */
+        int open_result; /* what opening gave; protected by table->lock */
+
+        struct lock finish; /* one thread makes it whole, quarantines it, or changes its file */
+        struct lock io;     /* one thread creates, syncs or rewrites the partial file and its map */
+        struct lock lock;   /* for what follows */
+        enum blob_state state;
+        uint32_t incarnation;
+        bool finishing;         /* a thread is in blob_finish(), perhaps for minutes */
+        int fd;                 /* of what is read; -1: nothing yet */
+        int *retired;           /* earlier descriptors, kept open: readers may have them */
+        size_t retired_count;
+        struct rangeset extents; /* held; empty once whole */
+        struct rangeset synced;  /* the part of it that the map on disk promises */
+        uint64_t new_bytes;      /* written since the last sync */
+        uint64_t new_since;      /* clock_ms() of the first of them */
+        bool map_stale;          /* the map says more than is held: it must be rewritten */
+        struct extent_map map;   /* fd >= 0: takes records; replaced under io and lock */
+};
+
+/* ---- places (blob.c) ---- */
+
+/* Walks the places that list a blob, saying which repos come for the first time. */
+struct place_walk {
+        int64_t commit_id;
+        uint32_t pos;
+        int64_t *seen; /* repos */
+        size_t seen_count;
+        struct repo repo;
+        struct commit commit;
+        struct entry entry;
+        bool new_repo;
+};
+void place_walk_done(struct place_walk *w);
+/* 0, CATALOG_E_NONE at the end, or negative errno. */
+int place_walk_next(struct blob *b, struct place_walk *w);
+
+/* True for errors that speak of one place (a link, a file in the way), not of the store. */
+bool place_is_odd(int r);
+
+/* Opens the blob's file in whatever repo has one of the right size. -ENOENT: none. */
+int blob_open_whole(struct blob *b, int *ret_fd);
+
+/* ---- state (blob.c) ---- */
+
+/* Puts the descriptor aside, to be closed with the blob. -ENOMEM. */
+int blob_retire_fd_locked(struct blob *b) REQUIRES(b->lock);
+/* Catalogue and memory; the caller holds b->finish. */
+int blob_set_state(struct blob *b, enum blob_state state);
+
+/* ---- filling (blob_fill.c) ---- */
+
+/* Loads what partial/INSTANCE holds of the blob; nothing there is fine. */
+int blob_load_partial(struct blob *b);
+/* Makes sure that there is a partial file and a map. 0 also when the blob is whole. */
+int blob_prepare(struct blob *b);
+/* Removes the partial file and its map. */
+void blob_remove_partial(struct blob *b);
+/* Holds nothing of the partial file any longer; it stays open for who reads it. */
+int blob_forget_extents(struct blob *b);
+/* fdatasync of the partial file; when that fails, what was not synced before is given up. */
+int blob_sync_data(struct blob *b);

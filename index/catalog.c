@@ -1,0 +1,380 @@
+/*
+ * The catalogue as a file: opening, creating, migrating, damage. Its parts are listed in
+ * catalog_internal.h.
+ *
+ * States of the file at @path
+ *   absent or empty   made: application_id, then WAL, then in one transaction schema and epoch
+ *   ours, clean       no -wal beside it, or an empty one: catalog_close() ran. The header is
+ *                     looked at, nothing else: the time to open does not grow with the file
+ *   ours, unclean     a -wal with something in it: the last user was killed or power was lost.
+ *                     SQLite recovers, then PRAGMA quick_check looks for damage
+ *   not ours          another application_id: -EEXIST, not touched
+ *   newer             a user_version above ours: -EPROTO, not touched
+ *   damaged           -EUCLEAN, not touched; index_open() moves it aside
+ *
+ * Invariants
+ *   C1  An id is never used for two things, also after a row was removed or power was lost:
+ *       AUTOINCREMENT, and a commit is on disk (synchronous=FULL) before its ids are returned.
+ *   C2  The epoch is made with the schema, in its transaction, and never changes.
+ *   C3  A change is one transaction: all of it is seen or nothing.
+ *   C4  commits.missing is the number of the commit's entries marked along whose blob is not whole.
+ *   C5  repo_blob holds (repo, blob) exactly where an entry of a commit of the repo has the blob.
+ *   C6  A blob's incarnation is odd exactly when it is whole.
+ */
+#define LOG_COMPONENT "catalog"
+#include "base/fault.h"
+#include "base/log.h"
+#include "index/catalog_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define HEADER_BYTES 100 /* sqlite.org/fileformat2.html, 1.3 */
+
+/*
+ * Version 1. An entry is keyed by its position; entry_name serves lookups, entry_folder readdir,
+ * entry_blob the places of a blob: each is one search, however large the listing. Only folders
+ * keep their path, a file's is its folder's and its name. ("commits": COMMIT is a keyword.)
+ */
+static const char schema_1[] =
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+
+        "CREATE TABLE repo (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        "  type INTEGER NOT NULL CHECK (type BETWEEN 0 AND 2), name TEXT NOT NULL, hub_name TEXT NOT NULL,"
+        "  scanned INTEGER NOT NULL DEFAULT 0, resolved INTEGER NOT NULL,"
+        "  org TEXT NOT NULL AS (substr(name, 1, max(0, instr(name, '/') - 1))), UNIQUE (type, name)) STRICT;"
+        "CREATE INDEX repo_listed ON repo (type) WHERE resolved;"
+        "CREATE INDEX repo_org ON repo (type, org) WHERE resolved;"
+
+        /* used: a resolved repo of the org is known; others are kept in limited number */
+        "CREATE TABLE org (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        "  type INTEGER NOT NULL CHECK (type BETWEEN 0 AND 2), name TEXT NOT NULL, used INTEGER NOT NULL,"
+        "  UNIQUE (type, name)) STRICT;"
+        "CREATE INDEX org_unused ON org (id) WHERE NOT used;"
+        "CREATE INDEX org_listed ON org (type) WHERE used;"
+
+        "CREATE TABLE commits (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        "  repo INTEGER NOT NULL REFERENCES repo, sha TEXT NOT NULL, mtime INTEGER NOT NULL,"
+        "  nodes INTEGER NOT NULL, files INTEGER NOT NULL, size INTEGER NOT NULL,"
+        "  whole INTEGER NOT NULL, missing INTEGER NOT NULL, UNIQUE (repo, sha)) STRICT;"
+        "CREATE INDEX commits_repo ON commits (repo);"
+
+        /* deferred: a partial commit goes before its refs are moved */
+        "CREATE TABLE ref (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        "  repo INTEGER NOT NULL REFERENCES repo, name TEXT NOT NULL,"
+        "  commit_id INTEGER NOT NULL REFERENCES commits DEFERRABLE INITIALLY DEFERRED,"
+        "  checked INTEGER NOT NULL, UNIQUE (repo, name)) STRICT;"
+        "CREATE INDEX ref_commit ON ref (commit_id);"
+        "CREATE TABLE ref_dir (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        "  repo INTEGER NOT NULL REFERENCES repo, path TEXT NOT NULL, UNIQUE (repo, path)) STRICT;"
+
+        "CREATE TABLE blob (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        "  etag TEXT NOT NULL, size INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0"
+        "  CHECK (state BETWEEN 0 AND 3), incarnation INTEGER NOT NULL DEFAULT 0,"
+        "  CHECK (incarnation % 2 = (state IN (1, 2))), UNIQUE (etag, size)) STRICT;"
+        "CREATE INDEX blob_state ON blob (state);"
+        "CREATE TABLE repo_blob (repo INTEGER NOT NULL REFERENCES repo, blob INTEGER NOT NULL REFERENCES "
+        "blob,"
+        "  PRIMARY KEY (repo, blob)) STRICT, WITHOUT ROWID;"
+
+        "CREATE TABLE entry (commit_id INTEGER NOT NULL REFERENCES commits ON DELETE CASCADE,"
+        "  pos INTEGER NOT NULL, parent INTEGER NOT NULL, depth INTEGER NOT NULL, name TEXT NOT NULL,"
+        "  path TEXT, blob INTEGER REFERENCES blob, along INTEGER NOT NULL,"
+        "  CHECK ((path IS NULL) <> (blob IS NULL)),"
+        "  PRIMARY KEY (commit_id, pos)) STRICT, WITHOUT ROWID;"
+        "CREATE UNIQUE INDEX entry_name ON entry (commit_id, parent, name);"
+        "CREATE INDEX entry_folder ON entry (commit_id, parent, pos);"
+        "CREATE INDEX entry_blob ON entry (blob, commit_id, pos) WHERE blob IS NOT NULL;";
+
+static const char *const steps[] = { schema_1 };
+
+/* ---- what the file looks like before SQLite touches it ---- */
+
+enum found { FOUND_NOTHING, FOUND_CLEAN, FOUND_UNCLEAN };
+
+static uint32_t be32(const unsigned char *p)
+{
+        return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* The bytes of the -wal beside the file; 0 when there is none. */
+static int wal_size(const char *path, off_t *ret)
+{
+        CLEANUP_FREE char *wal = NULL;
+        struct stat st;
+
+        if (asprintf(&wal, "%s-wal", path) < 0) {
+                wal = NULL;
+                return -ENOMEM;
+        }
+        if (stat(wal, &st) == 0)
+                *ret = st.st_size;
+        else if (errno == ENOENT)
+                *ret = 0;
+        else
+                return -errno;
+        return 0;
+}
+
+static int damaged(const char *path, struct errmsg *err, const char *how)
+{
+        return errmsg_set(err, -EUCLEAN,
+                          "the catalogue %s is damaged: %s. Once moved aside it is made anew from the store",
+                          path, how);
+}
+
+static int newer(const char *path, int64_t version, struct errmsg *err)
+{
+        return errmsg_set(err, -EPROTO,
+                          "the catalogue %s has version %lld and this weightfs knows up to %zu: install the "
+                          "newer weightfs again, or move the file away (it is made anew from the store)",
+                          path, (long long)version, ARRAY_SIZE(steps));
+}
+
+/* The header and the length; @wal is what may still be missing in the file itself. */
+static int header_check(const char *path, int fd, off_t size, off_t wal, struct errmsg *err)
+{
+        static const char magic[16] = "SQLite format 3";
+        unsigned char h[HEADER_BYTES];
+        uint32_t page, pages;
+        ssize_t n;
+
+        n = pread_all(fd, h, sizeof(h), 0);
+        if (n < 0)
+                return errmsg_set(err, (int)n, "cannot read the catalogue %s: %s", path, strerror((int)-n));
+        if (n < HEADER_BYTES)
+                return damaged(path, err, "it ends within its header");
+        if (memcmp(h, magic, sizeof(magic)) != 0)
+                return damaged(path, err, "it is not an SQLite file");
+        if (be32(h + 68) != CATALOG_APPLICATION_ID)
+                return errmsg_set(err, -EEXIST,
+                                  "%s is the SQLite file of another program; it is left alone. Choose "
+                                  "another directory with --state, or move it away",
+                                  path);
+        /* The log may know better, but a schema that this SQLite cannot parse would be "damaged". */
+        if (be32(h + 60) > ARRAY_SIZE(steps))
+                return newer(path, be32(h + 60), err);
+        page = (uint32_t)h[16] << 8 | h[17];
+        if (page == 1)
+                page = 65536;
+        if (page < 512 || (page & (page - 1)) != 0)
+                return damaged(path, err, "its header is not valid");
+        pages = be32(h + 28);
+        /* The count is good only if both change counters agree (fileformat2, 1.3.7). */
+        if (wal == 0 && memcmp(h + 24, h + 92, 4) == 0 && (uint64_t)pages * page > (uint64_t)size)
+                return damaged(path, err, "its end is missing");
+        return 0;
+}
+
+static int file_look(const char *path, enum found *ret, struct errmsg *err)
+{
+        CLEANUP_FD int fd = -1;
+        struct stat st;
+        off_t wal = 0;
+        int r;
+
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0 && errno != ENOENT)
+                return errmsg_set(err, -errno, "cannot open the catalogue %s: %s", path, strerror(errno));
+        if (fd >= 0 && fstat(fd, &st) < 0)
+                return errmsg_set(err, -errno, "cannot stat the catalogue %s: %s", path, strerror(errno));
+        if (fd >= 0 && !S_ISREG(st.st_mode))
+                return errmsg_set(err, -EEXIST, "%s is in the way of the catalogue: it is no regular file",
+                                  path);
+        r = wal_size(path, &wal);
+        if (r < 0)
+                return errmsg_set(err, r, "cannot look at %s-wal: %s", path, strerror(-r));
+
+        if (fd >= 0 && st.st_size > 0) {
+                *ret = wal > 0 ? FOUND_UNCLEAN : FOUND_CLEAN;
+                return header_check(path, fd, st.st_size, wal, err);
+        }
+        /* SQLite would delete the log of an empty file: all that is left of what was there. */
+        if (wal > 0)
+                return damaged(path, err, "it is empty, but its log is not");
+        *ret = FOUND_NOTHING;
+        return 0;
+}
+
+/* ---- opening ---- */
+
+int catalog_migrate(struct conn *k, const char *const *what, size_t count, int64_t *ret_from)
+{
+        CLEANUP_TXN struct txn txn = {};
+        char pragma[64];
+        int64_t from;
+        int r;
+
+        r = txn_begin(&txn, k);
+        if (r == 0)
+                r = db_number(k, "PRAGMA user_version", NO_PARAMS, &from);
+        if (r != 0)
+                return r;
+        if (from < 0 || from > (int64_t)count)
+                return -EPROTO;
+        for (size_t i = (size_t)from; i < count && r == 0; i++)
+                r = FAULT("catalog.migrate") ? -EIO : db_script(k, what[i]);
+        if (r == 0 && from < (int64_t)count) {
+                snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %zu", count);
+                r = db_script(k, pragma);
+        }
+        if (r == 0 && from == 0)
+                /* C2: 63 bits (SQLite's integers have a sign), and never 0 */
+                r = db_exec(k, "INSERT INTO meta VALUES ('epoch', max(1, random() & 9223372036854775807))",
+                            NO_PARAMS);
+        if (r == 0)
+                r = txn_commit(&txn);
+        if (r == 0)
+                *ret_from = from;
+        return r;
+}
+
+static int quick_check(struct conn *k)
+{
+        CLEANUP_STMT sqlite3_stmt *st = NULL;
+        char line[256];
+        int r;
+
+        r = db_query(k, "PRAGMA quick_check(1)", NO_PARAMS, &st);
+        if (r == 0)
+                r = db_row(k, st);
+        if (r != 0)
+                return r < 0 ? r : -EUCLEAN;
+        r = column_text(st, 0, line, sizeof(line));
+        if (r < 0 || strcmp(line, "ok") != 0)
+                return -EUCLEAN;
+        return 0;
+}
+
+/* WAL. The application_id goes first, still without WAL, so that every file that is not empty has
+ * it in its first page and can be told from a foreign one without being opened. */
+static int journal_set(struct conn *k, bool fresh)
+{
+        CLEANUP_STMT sqlite3_stmt *st = NULL;
+        char pragma[64], mode[16];
+        int r = 0;
+
+        if (fresh) {
+                snprintf(pragma, sizeof(pragma), "PRAGMA application_id = %d", CATALOG_APPLICATION_ID);
+                r = FAULT("catalog.create") ? -EIO : db_script(k, pragma);
+        }
+        if (r == 0)
+                r = db_query(k, "PRAGMA journal_mode = WAL", NO_PARAMS, &st);
+        if (r == 0)
+                r = db_row(k, st);
+        if (r == 0)
+                r = column_text(st, 0, mode, sizeof(mode));
+        if (r != 0)
+                return r < 0 ? r : -EIO;
+        return strcmp(mode, "wal") == 0 ? 0 : -EOPNOTSUPP;
+}
+
+static int explain(const char *path, int r, struct errmsg *err)
+{
+        if (r == -EUCLEAN)
+                return damaged(path, err, "SQLite cannot read it");
+        if (r == -EOPNOTSUPP)
+                return errmsg_set(err, r,
+                                  "the file system of %s cannot hold an SQLite WAL: choose another "
+                                  "directory with --state",
+                                  path);
+        if (r == -ENOENT)
+                return errmsg_set(err, r, "the directory of the catalogue %s does not exist", path);
+        return errmsg_set(err, r, "cannot open the catalogue %s: %s", path, strerror(-r));
+}
+
+static int file_prepare(struct catalog *c, const char *path, enum found found, struct errmsg *err)
+        REQUIRES(c->write_lock)
+{
+        int64_t version, epoch;
+        struct conn *k = c->writer;
+        int r;
+
+        r = journal_set(k, found == FOUND_NOTHING);
+        if (r == 0)
+                r = db_number(k, "PRAGMA user_version", NO_PARAMS, &version);
+        if (r == 0 && version > (int64_t)ARRAY_SIZE(steps))
+                return newer(path, version, err);
+        if (r == 0 && found == FOUND_UNCLEAN)
+                r = quick_check(k);
+        if (r == 0)
+                r = catalog_migrate(k, steps, ARRAY_SIZE(steps), &version);
+        if (r == 0)
+                r = db_number(k, "SELECT value FROM meta WHERE key = 'epoch'", NO_PARAMS, &epoch);
+        if (r != 0 || epoch <= 0)
+                return explain(path, r < 0 ? r : -EUCLEAN, err);
+        c->epoch = (uint64_t)epoch;
+        c->is_new = version == 0;
+        return 0;
+}
+
+DEFINE_CLEANUP(struct catalog *, catalog, catalog_close)
+
+int catalog_open(const char *path, struct catalog **ret, struct errmsg *err)
+{
+        CLEANUP(cleanup_catalog) struct catalog *c = NULL;
+        const char *remote = path_remote_fs(path);
+        enum found found = FOUND_NOTHING;
+        int r;
+
+        if (remote)
+                return errmsg_set(
+                        err, -EREMOTE,
+                        "the catalogue %s would lie on %s, where SQLite cannot keep it safe: name a "
+                        "directory on a local disk with --state",
+                        path, remote);
+        r = file_look(path, &found, err);
+        if (r < 0)
+                return r;
+
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        lock_init(&c->write_lock);
+        lock_init(&c->pool_lock);
+        pthread_cond_init(&c->pool_cond, NULL);
+        lock_take(&c->write_lock);
+        r = conn_open(path, CONN_WRITER, &c->writer);
+        if (r == 0 && !(c->path = strdup(sqlite3_db_filename(c->writer->db, "main"))))
+                r = -ENOMEM;
+        r = r == 0 ? file_prepare(c, path, found, err) : explain(path, r, err);
+        lock_drop(&c->write_lock);
+        if (r < 0)
+                return r;
+        sqlite3_db_config(c->writer->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
+        log_debug("catalogue %s %s", path, c->is_new ? "made" : "opened");
+        *ret = take_ptr(c);
+        return 0;
+}
+
+struct catalog *catalog_close(struct catalog *c)
+{
+        if (!c)
+                return NULL;
+        while (c->idle) {
+                struct conn *k = c->idle;
+
+                c->idle = k->next;
+                conn_close(k);
+        }
+        conn_close(c->writer); /* the last one: it empties and removes the WAL */
+        pthread_cond_destroy(&c->pool_cond);
+        lock_done(&c->pool_lock);
+        lock_done(&c->write_lock);
+        free(c->path);
+        free(c);
+        return NULL;
+}
+
+uint64_t catalog_epoch(const struct catalog *c)
+{
+        return c->epoch;
+}
+
+bool catalog_is_new(const struct catalog *c)
+{
+        return c->is_new;
+}

@@ -1,0 +1,240 @@
+/*
+ * Blobs: their state, the places that list them, and totals.
+ *
+ * C4 (commits.missing) and C6 (the incarnation's parity) are kept by blob_set_state_locked().
+ */
+#include "index/catalog_internal.h"
+
+#include <errno.h>
+
+#define BLOB_COLUMNS "b.id, b.etag, b.size, b.state, b.incarnation"
+
+static int blob_query(struct conn *k, const char *sql, const struct param *params, size_t count,
+                      struct blob_row *ret)
+{
+        CLEANUP_STMT sqlite3_stmt *st = NULL;
+        struct blob_row row;
+        int r;
+
+        r = db_query(k, sql, params, count, &st);
+        if (r == 0)
+                r = db_row(k, st);
+        if (r != 0)
+                return r;
+        row.id = sqlite3_column_int64(st, 0);
+        row.size = (uint64_t)sqlite3_column_int64(st, 2);
+        row.state = (enum blob_state)sqlite3_column_int(st, 3);
+        row.incarnation = (uint32_t)sqlite3_column_int64(st, 4);
+        r = column_text(st, 1, row.etag, sizeof(row.etag));
+        if (r == 0)
+                *ret = row;
+        return r;
+}
+
+int blob_load(struct conn *k, int64_t id, struct blob_row *ret)
+{
+        return blob_query(k, "SELECT " BLOB_COLUMNS " FROM blob b WHERE b.id = ?1", PARAMS(P_INT(id)), ret);
+}
+
+int catalog_blob_get(struct catalog *c, int64_t id, struct blob_row *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        return r < 0 ? r : blob_load(rd.conn, id, ret);
+}
+
+int catalog_blob_find(struct catalog *c, const char *etag, uint64_t size, struct blob_row *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r;
+
+        if (size > INT64_MAX)
+                return CATALOG_E_NONE;
+        r = reader_take(c, &rd);
+        if (r < 0)
+                return r;
+        return blob_query(rd.conn, "SELECT " BLOB_COLUMNS " FROM blob b WHERE b.etag = ?1 AND b.size = ?2",
+                          PARAMS(P_TEXT(etag), P_INT(size)), ret);
+}
+
+int catalog_blob_in_repo(struct catalog *c, int64_t repo, const char *etag, struct blob_row *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        if (r < 0)
+                return r;
+        /* Two sizes for one etag: the smaller is a file cut short that was adopted. */
+        return blob_query(rd.conn,
+                          "SELECT " BLOB_COLUMNS " FROM blob b CROSS JOIN repo_blob r"
+                          " ON r.repo = ?1 AND r.blob = b.id WHERE b.etag = ?2 ORDER BY b.size DESC LIMIT 1",
+                          PARAMS(P_INT(repo), P_TEXT(etag)), ret);
+}
+
+int catalog_blob_next_in_repo(struct catalog *c, int64_t repo, int64_t after, struct blob_row *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        if (r < 0)
+                return r;
+        return blob_query(rd.conn,
+                          "SELECT " BLOB_COLUMNS " FROM repo_blob r CROSS JOIN blob b ON b.id = r.blob"
+                          " WHERE r.repo = ?1 AND r.blob > ?2 ORDER BY r.blob LIMIT 1",
+                          PARAMS(P_INT(repo), P_INT(after)), ret);
+}
+
+int catalog_blob_next_in_state(struct catalog *c, enum blob_state state, int64_t after, struct blob_row *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        if (r < 0)
+                return r;
+        return blob_query(rd.conn,
+                          "SELECT " BLOB_COLUMNS " FROM blob b WHERE b.state = ?1 AND b.id > ?2"
+                          " ORDER BY b.id LIMIT 1",
+                          PARAMS(P_INT(state), P_INT(after)), ret);
+}
+
+/* ---- state ---- */
+
+/* C4: the commits that the blob comes along with. */
+static int missing_change(struct conn *k, int64_t blob, int by)
+{
+        return db_exec(
+                k,
+                "UPDATE commits SET missing = missing + ?2 * e.n FROM (SELECT commit_id, count(*) AS n"
+                " FROM entry WHERE blob = ?1 AND along GROUP BY commit_id) AS e WHERE id = e.commit_id",
+                PARAMS(P_INT(blob), P_INT(by)));
+}
+
+static int blob_set_state_locked(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret)
+        REQUIRES(c->write_lock)
+{
+        CLEANUP_TXN struct txn txn = {};
+        struct conn *k = c->writer;
+        struct blob_row row;
+        bool turns;
+        int r;
+
+        r = txn_begin(&txn, k);
+        if (r == 0)
+                r = blob_load(k, id, &row);
+        if (r != 0)
+                return r;
+        turns = blob_state_whole(row.state) != blob_state_whole(state);
+        if (turns && row.incarnation == INCARNATION_MAX)
+                return -EOVERFLOW;
+        row.state = state;
+        row.incarnation += turns; /* C6 */
+        r = db_exec(k, "UPDATE blob SET state = ?2, incarnation = ?3 WHERE id = ?1",
+                    PARAMS(P_INT(id), P_INT(state), P_INT(row.incarnation)));
+        if (r == 0 && turns)
+                r = missing_change(k, id, blob_state_whole(state) ? -1 : 1);
+        if (r == 0)
+                r = txn_commit(&txn);
+        if (r == 0)
+                *ret = row;
+        return r;
+}
+
+int catalog_blob_set_state(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret)
+{
+        struct blob_row known;
+        int r;
+
+        if ((unsigned)state > BLOB_QUARANTINED)
+                return -EINVAL;
+        r = catalog_blob_get(c, id, &known);
+        if (r != 0)
+                return r;
+        if (known.state == state) {
+                *ret = known;
+                return 0;
+        }
+        lock_take(&c->write_lock);
+        r = blob_set_state_locked(c, id, state, ret);
+        lock_drop(&c->write_lock);
+        return r;
+}
+
+/* ---- places ---- */
+
+static int place_load(struct conn *k, int64_t blob, int64_t after_commit, uint32_t after_pos,
+                      struct repo *ret_repo, struct commit *ret_commit, struct entry *ret_entry)
+{
+        CLEANUP_STMT sqlite3_stmt *st = NULL;
+        struct commit commit;
+        struct repo repo;
+        int r;
+
+        r = db_query(k,
+                     "SELECT commit_id, pos FROM entry WHERE blob = ?1 AND (commit_id, pos) > (?2, ?3)"
+                     " ORDER BY commit_id, pos LIMIT 1",
+                     PARAMS(P_INT(blob), P_INT(after_commit), P_INT(after_pos)), &st);
+        if (r == 0)
+                r = db_row(k, st);
+        if (r != 0)
+                return r;
+        /* The statement stays open: until it is reset all that follows sees the same snapshot. */
+        r = commit_load(k, sqlite3_column_int64(st, 0), &commit);
+        if (r == 0)
+                r = repo_load(k, commit.repo, &repo);
+        if (r == 0)
+                r = entry_load(k, commit.id, (uint32_t)sqlite3_column_int64(st, 1), ret_entry);
+        if (r != 0)
+                return r < 0 ? r : -EUCLEAN; /* a foreign key points nowhere */
+        *ret_commit = commit;
+        *ret_repo = repo;
+        return 0;
+}
+
+int catalog_blob_place_next(struct catalog *c, int64_t blob, int64_t after_commit, uint32_t after_pos,
+                            struct repo *ret_repo, struct commit *ret_commit, struct entry *ret_entry)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        return r < 0 ? r
+                     : place_load(rd.conn, blob, after_commit, after_pos, ret_repo, ret_commit, ret_entry);
+}
+
+/* ---- totals ---- */
+
+static uint64_t column_total(sqlite3_stmt *st, int column)
+{
+        double v = sqlite3_column_double(st, column);
+
+        return v < (double)INT64_MAX ? (uint64_t)v : INT64_MAX;
+}
+
+int catalog_repo_totals(struct catalog *c, int64_t repo, struct repo_totals *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        CLEANUP_STMT sqlite3_stmt *st = NULL;
+        int r;
+
+        r = reader_take(c, &rd);
+        /* total() adds in floating point: exact up to 8 PiB, and it cannot overflow. */
+        if (r == 0)
+                r = db_query(rd.conn,
+                             "SELECT (SELECT count(*) FROM commits WHERE repo = ?1), count(*), total(b.size),"
+                             " count(*) FILTER (WHERE b.state IN (1, 2)),"
+                             " total(b.size) FILTER (WHERE b.state IN (1, 2))"
+                             " FROM repo_blob r CROSS JOIN blob b ON b.id = r.blob WHERE r.repo = ?1",
+                             PARAMS(P_INT(repo)), &st);
+        if (r == 0)
+                r = db_row(rd.conn, st);
+        if (r != 0)
+                return r;
+        *ret = (struct repo_totals){
+                .commits = (uint64_t)sqlite3_column_int64(st, 0),
+                .files = (uint64_t)sqlite3_column_int64(st, 1),
+                .bytes = column_total(st, 2),
+                .held_files = (uint64_t)sqlite3_column_int64(st, 3),
+                .held_bytes = column_total(st, 4),
+        };
+        return 0;
+}

@@ -1,0 +1,228 @@
+/*
+ * Refs: names for commits, and the folders that nested names make.
+ *
+ *   F1  A ref that changes its value is a new row with a new id; one that is confirmed keeps it.
+ *   F2  ref_dir holds exactly the folders that a ref of the repo lies in.
+ */
+#include "index/catalog_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define REF_SELECT                                                                                           \
+        "SELECT r.id, r.repo, r.name, r.commit_id, c.sha, r.checked FROM ref r JOIN commits c ON c.id = "    \
+        "r.commit_id "
+
+static int ref_query(struct conn *k, const char *sql, const struct param *params, size_t count,
+                     struct ref *ret)
+{
+        CLEANUP_STMT sqlite3_stmt *st = NULL;
+        struct ref ref;
+        int r;
+
+        r = db_query(k, sql, params, count, &st);
+        if (r == 0)
+                r = db_row(k, st);
+        if (r != 0)
+                return r;
+        ref.id = sqlite3_column_int64(st, 0);
+        ref.repo = sqlite3_column_int64(st, 1);
+        ref.commit = sqlite3_column_int64(st, 3);
+        ref.checked = sqlite3_column_int64(st, 5);
+        r = column_text(st, 2, ref.name, sizeof(ref.name));
+        if (r == 0)
+                r = column_text(st, 4, ref.sha, sizeof(ref.sha));
+        if (r == 0)
+                *ret = ref;
+        return r;
+}
+
+static int ref_load_name(struct conn *k, int64_t repo, const char *name, struct ref *ret)
+{
+        return ref_query(k, REF_SELECT "WHERE r.repo = ?1 AND r.name = ?2", PARAMS(P_INT(repo), P_TEXT(name)),
+                         ret);
+}
+
+int catalog_ref_find(struct catalog *c, int64_t repo, const char *name, struct ref *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        return r < 0 ? r : ref_load_name(rd.conn, repo, name, ret);
+}
+
+int catalog_ref_get(struct catalog *c, int64_t id, struct ref *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        return r < 0 ? r : ref_query(rd.conn, REF_SELECT "WHERE r.id = ?1", PARAMS(P_INT(id)), ret);
+}
+
+int catalog_ref_next(struct catalog *c, int64_t repo, const char *after, struct ref *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        if (r < 0)
+                return r;
+        return ref_query(rd.conn, REF_SELECT "WHERE r.repo = ?1 AND r.name > ?2 ORDER BY r.name LIMIT 1",
+                         PARAMS(P_INT(repo), P_TEXT(after)), ret);
+}
+
+/* ---- changing ---- */
+
+static int ref_dirs_put(struct conn *k, int64_t repo, const char *name)
+{
+        char path[REVISION_MAX + 1];
+        int64_t id;
+        int r = 0;
+
+        for (const char *slash = strchr(name, '/'); slash && r == 0; slash = strchr(slash + 1, '/')) {
+                memcpy(path, name, (size_t)(slash - name));
+                path[slash - name] = '\0';
+                r = db_number(k, "SELECT id FROM ref_dir WHERE repo = ?1 AND path = ?2",
+                              PARAMS(P_INT(repo), P_TEXT(path)), &id);
+                if (r == CATALOG_E_NONE)
+                        r = db_insert(k, "INSERT INTO ref_dir (repo, path) VALUES (?1, ?2)",
+                                      PARAMS(P_INT(repo), P_TEXT(path)), &id);
+        }
+        return r;
+}
+
+static int ref_replace(struct conn *k, int64_t repo, const char *name, int64_t commit, int64_t checked)
+{
+        int64_t id;
+        int r;
+
+        r = db_insert(k,
+                      "INSERT OR REPLACE INTO ref (repo, name, commit_id, checked) VALUES (?1, ?2, ?3, ?4)",
+                      PARAMS(P_INT(repo), P_TEXT(name), P_INT(commit), P_INT(checked)), &id);
+        return r == 0 ? ref_dirs_put(k, repo, name) : r;
+}
+
+static int ref_set_locked(struct catalog *c, int64_t repo, const char *name, int64_t commit, int64_t checked,
+                          struct ref *ret) REQUIRES(c->write_lock)
+{
+        CLEANUP_TXN struct txn txn = {};
+        struct conn *k = c->writer;
+        struct ref ref;
+        int64_t one;
+        int r;
+
+        r = txn_begin(&txn, k);
+        if (r == 0)
+                r = db_number(k, "SELECT 1 FROM commits WHERE id = ?1 AND repo = ?2",
+                              PARAMS(P_INT(commit), P_INT(repo)), &one);
+        if (r != 0)
+                return r;
+        r = ref_load_name(k, repo, name, &ref);
+        if (r < 0)
+                return r;
+        if (r == CATALOG_E_NONE || ref.commit != commit) /* F1 */
+                r = ref_replace(k, repo, name, commit, checked);
+        else if (checked != 0) /* what is adopted takes nothing from what the hub said */
+                r = db_exec(k, "UPDATE ref SET checked = ?2 WHERE id = ?1",
+                            PARAMS(P_INT(ref.id), P_INT(checked)));
+        if (r == 0)
+                r = ref_load_name(k, repo, name, &ref);
+        if (r == 0)
+                r = txn_commit(&txn);
+        if (r == 0)
+                *ret = ref;
+        return r;
+}
+
+int catalog_ref_set(struct catalog *c, int64_t repo, const char *name, int64_t commit, int64_t checked,
+                    struct ref *ret)
+{
+        struct ref known;
+        int r;
+
+        if (!revision_valid(name))
+                return -EINVAL;
+        r = catalog_ref_find(c, repo, name, &known);
+        if (r < 0)
+                return r;
+        if (r == 0 && known.commit == commit && (checked == 0 || checked == known.checked)) {
+                *ret = known;
+                return 0;
+        }
+        lock_take(&c->write_lock);
+        r = ref_set_locked(c, repo, name, commit, checked, ret);
+        lock_drop(&c->write_lock);
+        return r;
+}
+
+static int ref_remove_locked(struct catalog *c, int64_t repo, const char *name) REQUIRES(c->write_lock)
+{
+        CLEANUP_TXN struct txn txn = {};
+        struct conn *k = c->writer;
+        int r;
+
+        r = txn_begin(&txn, k);
+        if (r == 0)
+                r = db_exec(k, "DELETE FROM ref WHERE repo = ?1 AND name = ?2",
+                            PARAMS(P_INT(repo), P_TEXT(name)));
+        if (r == 0) /* F2; '0' is the character after '/' */
+                r = db_exec(k,
+                            "DELETE FROM ref_dir WHERE repo = ?1 AND NOT EXISTS (SELECT 1 FROM ref"
+                            " WHERE ref.repo = ?1 AND ref.name > ref_dir.path || '/'"
+                            " AND ref.name < ref_dir.path || '0')",
+                            PARAMS(P_INT(repo)));
+        return r < 0 ? r : txn_commit(&txn);
+}
+
+int catalog_ref_remove(struct catalog *c, int64_t repo, const char *name)
+{
+        int r;
+
+        lock_take(&c->write_lock);
+        r = ref_remove_locked(c, repo, name);
+        lock_drop(&c->write_lock);
+        return r;
+}
+
+/* ---- folders ---- */
+
+static int ref_dir_query(struct conn *k, const char *sql, const struct param *params, size_t count,
+                         struct ref_dir *ret)
+{
+        CLEANUP_STMT sqlite3_stmt *st = NULL;
+        struct ref_dir dir;
+        int r;
+
+        r = db_query(k, sql, params, count, &st);
+        if (r == 0)
+                r = db_row(k, st);
+        if (r != 0)
+                return r;
+        dir.id = sqlite3_column_int64(st, 0);
+        dir.repo = sqlite3_column_int64(st, 1);
+        r = column_text(st, 2, dir.path, sizeof(dir.path));
+        if (r == 0)
+                *ret = dir;
+        return r;
+}
+
+int catalog_ref_dir_find(struct catalog *c, int64_t repo, const char *path, struct ref_dir *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        if (r < 0)
+                return r;
+        return ref_dir_query(rd.conn, "SELECT id, repo, path FROM ref_dir WHERE repo = ?1 AND path = ?2",
+                             PARAMS(P_INT(repo), P_TEXT(path)), ret);
+}
+
+int catalog_ref_dir_get(struct catalog *c, int64_t id, struct ref_dir *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        if (r < 0)
+                return r;
+        return ref_dir_query(rd.conn, "SELECT id, repo, path FROM ref_dir WHERE id = ?1", PARAMS(P_INT(id)),
+                             ret);
+}

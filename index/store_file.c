@@ -1,0 +1,229 @@
+/*
+ * Files of the store under temporary and final names: the second part of store_dir.h.
+ *
+ * Only link(2), rename(2), O_EXCL and fsync(2) are relied on: NFS has neither O_TMPFILE nor
+ * RENAME_NOREPLACE. Temporary names are .weightfs-<instance>-<run><count>.tmp, in the folder of
+ * the final name; a failure removes them, and those of a dead process are known by their run.
+ */
+#include "index/store_dir.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COPY_PIECE (1u << 20)
+
+void store_tmp_name(const struct store *s, char *ret)
+{
+        unsigned n = atomic_fetch_add(&((struct store *)s)->tmp_count, 1);
+
+        snprintf(ret, STORE_TMP_MAX, ".weightfs-%s-%08" PRIx32 "%08x.tmp", s->instance, s->run, n);
+}
+
+bool store_tmp_stale(const struct store *s, const char *name)
+{
+        char ours[STORE_TMP_MAX];
+        int prefix = snprintf(ours, sizeof(ours), ".weightfs-%s-", s->instance);
+        size_t len = strlen(name);
+
+        snprintf(ours + prefix, sizeof(ours) - (size_t)prefix, "%08" PRIx32, s->run);
+        return strncmp(name, ours, (size_t)prefix) == 0 && len > 4 && strcmp(name + len - 4, ".tmp") == 0 &&
+               strncmp(name, ours, strlen(ours)) != 0;
+}
+
+static int rename_sync(int from_dir, const char *from, int to_dir, const char *to)
+{
+        if (FAULT("store.rename"))
+                return -EIO;
+        if (renameat(from_dir, from, to_dir, to) < 0)
+                return -errno;
+        return dir_sync(to_dir);
+}
+
+static int file_sync(int fd)
+{
+        if (FAULT("store.fsync"))
+                return -EIO;
+        return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* A temporary file with @mode, whatever the umask says. */
+static int tmp_create(const struct store *s, int dir, mode_t mode, char *ret_name, int *ret_fd)
+{
+        CLEANUP_FD int fd = -1;
+
+        store_tmp_name(s, ret_name);
+        if (FAULT("store.create"))
+                return -ENOSPC;
+        fd = openat(dir, ret_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        if (fchmod(fd, mode) < 0) {
+                int r = -errno;
+
+                unlinkat(dir, ret_name, 0);
+                return r;
+        }
+        *ret_fd = take_fd(&fd);
+        return 0;
+}
+
+static int write_and_sync(int fd, const void *data, size_t len)
+{
+        int r = FAULT("store.write") ? -ENOSPC : pwrite_all(fd, data, len, 0);
+
+        return r < 0 ? r : file_sync(fd);
+}
+
+int store_file_put(const struct store *s, int dir, const char *name, const void *data, size_t len,
+                   mode_t mode)
+{
+        CLEANUP_FD int fd = -1;
+        char tmp[STORE_TMP_MAX];
+        int r;
+
+        r = tmp_create(s, dir, mode, tmp, &fd);
+        if (r < 0)
+                return r;
+        r = write_and_sync(fd, data, len);
+        if (r == 0)
+                r = rename_sync(dir, tmp, dir, name);
+        if (r < 0)
+                unlinkat(dir, tmp, 0);
+        return r;
+}
+
+int store_symlink_put(const struct store *s, int dir, const char *name, const char *target)
+{
+        char tmp[STORE_TMP_MAX], now[PATH_MAX];
+        ssize_t n = readlinkat(dir, name, now, sizeof(now));
+        int r;
+
+        if (n >= 0 && (size_t)n == strlen(target) && memcmp(now, target, (size_t)n) == 0)
+                return 0;
+        if (n < 0 && errno == EINVAL)
+                return 0; /* a file: caches made where links are impossible have them */
+        if (n < 0 && errno != ENOENT)
+                return -errno;
+        store_tmp_name(s, tmp);
+        if (FAULT("store.symlink"))
+                return -ENOSPC;
+        if (symlinkat(target, dir, tmp) < 0)
+                return -errno;
+        r = rename_sync(dir, tmp, dir, name);
+        if (r < 0)
+                unlinkat(dir, tmp, 0);
+        return r;
+}
+
+static int copy_bytes(int from, int to)
+{
+        CLEANUP_FREE char *buf = malloc(COPY_PIECE);
+        uint64_t offset = 0;
+        ssize_t n;
+
+        if (!buf)
+                return -ENOMEM;
+        while ((n = pread_all(from, buf, COPY_PIECE, offset)) > 0) {
+                int r = FAULT("store.write") ? -ENOSPC : pwrite_all(to, buf, (size_t)n, offset);
+
+                if (r < 0)
+                        return r;
+                offset += (uint64_t)n;
+        }
+        return n < 0 ? (int)n : file_sync(to);
+}
+
+static int place_copy(const struct store *s, int from_dir, const char *from, int to_dir, const char *to)
+{
+        CLEANUP_FD int in = -1, out = -1;
+        char tmp[STORE_TMP_MAX];
+        struct stat st;
+        int r;
+
+        r = dir_open_regular(from_dir, from, &in, &st);
+        if (r < 0)
+                return r;
+        r = tmp_create(s, to_dir, 0644, tmp, &out);
+        if (r < 0)
+                return r;
+        r = copy_bytes(in, out);
+        if (r == 0)
+                r = rename_sync(to_dir, tmp, to_dir, to);
+        if (r < 0)
+                unlinkat(to_dir, tmp, 0);
+        return r;
+}
+
+static int link_at(int from_dir, const char *from, int to_dir, const char *to)
+{
+        if (FAULT("store.link"))
+                return -EIO;
+        return linkat(from_dir, from, to_dir, to, 0) < 0 ? -errno : 0;
+}
+
+/* A link over something unfit: under a temporary name first, then renamed. */
+static int place_over(const struct store *s, int from_dir, const char *from, int to_dir, const char *to)
+{
+        char tmp[STORE_TMP_MAX];
+        int r;
+
+        store_tmp_name(s, tmp);
+        r = link_at(from_dir, from, to_dir, tmp);
+        if (r < 0)
+                return r;
+        r = rename_sync(to_dir, tmp, to_dir, to);
+        unlinkat(to_dir, tmp, 0); /* rename(2) does nothing when both are one file already */
+        return r;
+}
+
+static bool links_impossible(int r)
+{
+        /* the simulated failure names itself, so that tests reach the fallbacks */
+        return r == -EPERM || r == -EMLINK || r == -EXDEV || r == -EOPNOTSUPP || r == -ENOSYS;
+}
+
+int store_place(const struct store *s, int from_dir, const char *from, int to_dir, const char *to,
+                bool may_move)
+{
+        int r = FAULT("store.nolinks") ? -EPERM : link_at(from_dir, from, to_dir, to);
+
+        if (r == 0)
+                return dir_sync(to_dir);
+        if (r == -EEXIST)
+                r = place_over(s, from_dir, from, to_dir, to);
+        if (!links_impossible(r))
+                return r;
+        if (may_move) {
+                r = rename_sync(from_dir, from, to_dir, to);
+                if (r != -EXDEV)
+                        return r;
+        }
+        return place_copy(s, from_dir, from, to_dir, to);
+}
+
+int store_set_aside(const struct store *s, int dir, const char *file, const char *name)
+{
+        char to[ETAG_MAX + 48];
+        int64_t now = clock_wall_s();
+        int n = snprintf(to, sizeof(to), "%s.%" PRId64, name, now), r;
+
+        if (s->read_only)
+                return -EROFS;
+        for (int i = 1; faccessat(s->quarantine_fd, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && i < 1000; i++)
+                snprintf(to + n, sizeof(to) - (size_t)n, "-%d", i);
+        r = rename_sync(dir, file, s->quarantine_fd, to);
+        if (r == -EXDEV) {
+                r = place_copy(s, dir, file, s->quarantine_fd, to);
+                if (r == 0 && unlinkat(dir, file, 0) < 0)
+                        r = -errno;
+        }
+        return r < 0 ? r : dir_sync(dir);
+}

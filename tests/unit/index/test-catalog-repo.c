@@ -1,0 +1,236 @@
+/*
+ * Tests of catalog_repo.c and catalog_ref.c.
+ */
+#include "test-catalog.h"
+
+START_TEST(repo_rows)
+{
+        struct repo a, b, c;
+
+        ck_assert_int_eq(catalog_repo_find(cat, REPO_MODEL, "o/r", &a), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "o/r", "o/r", false, &a), 0);
+        ck_assert_int_gt(a.id, 0);
+        ck_assert(!a.resolved && !a.scanned);
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_DATASET, "o/r", "o/r", true, &b), 0);
+        ck_assert_int_ne(a.id, b.id);
+        ck_assert_int_eq(b.type, REPO_DATASET);
+
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "o/r", "new/name", true, &c), 0);
+        ck_assert_int_eq(c.id, a.id);
+        ck_assert_str_eq(c.name, "o/r");
+        ck_assert_str_eq(c.hub_name, "new/name");
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "o/r", "new/name", false, &c), 0);
+        ck_assert(c.resolved); /* never cleared */
+
+        ck_assert_int_eq(catalog_repo_set_scanned(cat, a.id), 0);
+        ck_assert_int_eq(catalog_repo_set_scanned(cat, a.id), 0);
+        ck_assert_int_eq(catalog_repo_set_scanned(cat, 77), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_repo_get(cat, a.id, &c), 0);
+        ck_assert(c.scanned && c.resolved);
+        ck_assert_int_eq(catalog_repo_get(cat, 77, &c), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_repo_find(cat, REPO_SPACE, "o/r", &c), CATALOG_E_NONE);
+
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "o/../r", "o/r", true, &c), -EINVAL);
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "o/r", "", true, &c), -EINVAL);
+        ck_assert_int_eq(catalog_repo_put(cat, 9, "o/r", "o/r", true, &c), -EINVAL);
+}
+END_TEST
+
+START_TEST(repo_listing)
+{
+        struct repo r = { .id = 0 };
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < 10; i++) {
+                char name[16];
+
+                snprintf(name, sizeof(name), "o/r%u", i);
+                ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, name, name, i % 2, &r), 0);
+        }
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_SPACE, "s", "s", true, &r), 0);
+        r.id = 0;
+        while (catalog_repo_next(cat, REPO_MODEL, r.id, &r) == 0) {
+                ck_assert(r.resolved && r.type == REPO_MODEL);
+                n++;
+        }
+        ck_assert_int_eq(n, 5);
+        ck_assert_int_eq(catalog_repo_next(cat, REPO_DATASET, 0, &r), CATALOG_E_NONE);
+}
+END_TEST
+
+START_TEST(orgs)
+{
+        char org[REPO_NAME_MAX + 1];
+        enum repo_type type;
+        int64_t a, b, c;
+
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "o", &a), 0);
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "o", &b), 0);
+        ck_assert_int_eq(catalog_org_put(cat, REPO_DATASET, "o", &c), 0);
+        ck_assert_int_eq(a, b);
+        ck_assert_int_ne(a, c);
+        ck_assert_int_eq(catalog_org_get(cat, c, &type, org), 0);
+        ck_assert_int_eq(type, REPO_DATASET);
+        ck_assert_str_eq(org, "o");
+        ck_assert_int_eq(catalog_org_get(cat, 99, &type, org), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "o/r", &c), -EINVAL);
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "..", &c), -EINVAL);
+        check_invariants();
+        make_repo("o/r"); /* after its org: the row is kept */
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "o", &b), 0);
+        ck_assert_int_eq(a, b);
+        make_repo("p/r"); /* before its org */
+        make_repo("q-r");
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "p", &c), 0);
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "q", &c), 0);
+        check_invariants();
+}
+END_TEST
+
+START_TEST(org_listing)
+{
+        static const char *const names[] = { "b/1", "a/1", "c", "b/2", "a-b/1", "b/x-unresolved" };
+        char org[REPO_NAME_MAX + 1] = "";
+        struct repo r;
+        int64_t id = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, names[i], names[i],
+                                                  !strstr(names[i], "unresolved"), &r),
+                                 0);
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "late/1", "late/1", false, &r), 0);
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "asked", &id), 0);
+        id = 0;
+        for (const char *const *want = (const char *const[]){ "b", "a", "a-b", NULL }; *want; want++) {
+                ck_assert_int_eq(catalog_org_next(cat, REPO_MODEL, id, &id, org), 0);
+                ck_assert_str_eq(org, *want);
+        }
+        ck_assert_int_eq(catalog_org_next(cat, REPO_MODEL, id, &id, org), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_org_next(cat, REPO_SPACE, 0, &id, org), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "late/1", "late/1", true, &r), 0);
+        ck_assert_int_eq(catalog_org_next(cat, REPO_MODEL, id, &id, org), 0);
+        ck_assert_str_eq(org, "late");
+
+        ck_assert_int_eq(catalog_repo_next_in_org(cat, REPO_MODEL, "b", 0, &r), 0);
+        ck_assert_str_eq(r.name, "b/1");
+        ck_assert_int_eq(catalog_repo_next_in_org(cat, REPO_MODEL, "b", r.id, &r), 0);
+        ck_assert_str_eq(r.name, "b/2");
+        ck_assert_int_eq(catalog_repo_next_in_org(cat, REPO_MODEL, "b", r.id, &r), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_repo_next_in_org(cat, REPO_DATASET, "b", 0, &r), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_repo_next_in_org(cat, REPO_MODEL, "c", 0, &r), CATALOG_E_NONE);
+        check_invariants();
+}
+END_TEST
+
+START_TEST(orgs_are_bounded)
+{
+        char org[REPO_NAME_MAX + 1];
+        int64_t used, asked, first, id;
+        enum repo_type type;
+
+        make_repo("used/r");
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "used", &used), 0);
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "first", &first), 0);
+        raw_sql(test_path, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9999)"
+                           " INSERT INTO org (type, name, used) SELECT 0, 'org' || i, 0 FROM n");
+        ck_assert_int_eq(catalog_org_get(cat, first, &type, org), 0);
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "one-more", &asked), 0);
+        ck_assert_int_eq(catalog_org_get(cat, first, &type, org), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_org_get(cat, used, &type, org), 0);
+        ck_assert_int_eq(catalog_org_get(cat, asked, &type, org), 0);
+        ck_assert_int_eq(raw_number(test_path, "SELECT count(*) FROM org"), CATALOG_ORGS_UNUSED_MAX + 1);
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "first", &id), 0);
+        ck_assert_int_gt(id, asked); /* C1 */
+}
+END_TEST
+
+START_TEST(ref_values)
+{
+        struct repo repo = make_repo("o/r"), other = make_repo("o/s");
+        struct commit one = put_files(repo.id, 1, true, NULL, 0), two = put_files(repo.id, 2, true, NULL, 0);
+        struct ref a, b, c;
+
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", 99, 5, &a), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_ref_set(cat, other.id, "main", one.id, 5, &a), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "a..b", one.id, 5, &a), -EINVAL);
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", one.id, 5, &a), 0);
+        ck_assert_str_eq(a.sha, sha_of(1));
+        ck_assert_int_eq(a.checked, 5);
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", one.id, 9, &b), 0);
+        ck_assert_int_eq(b.id, a.id); /* F1: confirmed */
+        ck_assert_int_eq(b.checked, 9);
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", one.id, 0, &b), 0);
+        ck_assert_int_eq(b.checked, 9); /* what is adopted takes nothing from it */
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", two.id, 10, &b), 0);
+        ck_assert_int_gt(b.id, a.id);
+        ck_assert_int_eq(catalog_ref_get(cat, a.id, &c), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_ref_get(cat, b.id, &c), 0);
+        ck_assert_str_eq(c.sha, sha_of(2));
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", one.id, 11, &c), 0);
+        ck_assert_int_gt(c.id, b.id); /* back to the old value: still a new id */
+        ck_assert_int_eq(catalog_ref_find(cat, other.id, "main", &c), CATALOG_E_NONE);
+}
+END_TEST
+
+START_TEST(ref_folders)
+{
+        static const char *const names[] = { "main", "refs/pr/1", "refs/pr/2", "refs-x", "v/1.0" };
+        static const char *const sorted[] = { "main", "refs-x", "refs/pr/1", "refs/pr/2", "v/1.0" };
+        struct repo repo = make_repo("o/r");
+        struct commit one = put_files(repo.id, 1, true, NULL, 0);
+        struct ref_dir d, pr;
+        struct ref r = { .name = "" };
+
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                ck_assert_int_eq(catalog_ref_set(cat, repo.id, names[i], one.id, 1, &r), 0);
+        r.name[0] = '\0';
+        for (size_t i = 0; i < ARRAY_SIZE(sorted); i++) {
+                ck_assert_int_eq(catalog_ref_next(cat, repo.id, r.name, &r), 0);
+                ck_assert_str_eq(r.name, sorted[i]);
+        }
+        ck_assert_int_eq(catalog_ref_next(cat, repo.id, r.name, &r), CATALOG_E_NONE);
+
+        ck_assert_int_eq(catalog_ref_dir_find(cat, repo.id, "refs", &d), 0);
+        ck_assert_int_eq(catalog_ref_dir_find(cat, repo.id, "refs/pr", &pr), 0);
+        ck_assert_int_eq(catalog_ref_dir_get(cat, pr.id, &d), 0);
+        ck_assert_str_eq(d.path, "refs/pr");
+        ck_assert_int_eq(d.repo, repo.id);
+        ck_assert_int_eq(catalog_ref_dir_find(cat, repo.id, "main", &d), CATALOG_E_NONE);
+
+        ck_assert_int_eq(catalog_ref_remove(cat, repo.id, "refs/pr/1"), 0);
+        ck_assert_int_eq(catalog_ref_dir_get(cat, pr.id, &d), 0);
+        ck_assert_int_eq(catalog_ref_remove(cat, repo.id, "refs/pr/2"), 0);
+        ck_assert_int_eq(catalog_ref_remove(cat, repo.id, "refs/pr/2"), 0);
+        ck_assert_int_eq(catalog_ref_dir_get(cat, pr.id, &d), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_ref_dir_find(cat, repo.id, "refs", &d), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_ref_dir_find(cat, repo.id, "v", &d), 0);
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "refs/pr/1", one.id, 1, &r), 0);
+        ck_assert_int_eq(catalog_ref_dir_find(cat, repo.id, "refs/pr", &d), 0);
+        ck_assert_int_gt(d.id, pr.id);
+        check_invariants();
+}
+END_TEST
+
+START_TEST(same_ref_for_same_sha_after_reopen)
+{
+        struct repo repo = make_repo("o/r");
+        struct commit one = put_files(repo.id, 1, true, NULL, 0);
+        struct ref a, b;
+
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", one.id, 5, &a), 0);
+        reopen();
+        ck_assert_int_eq(catalog_ref_get(cat, a.id, &b), 0);
+        ck_assert_str_eq(b.name, "main");
+        ck_assert_int_eq(b.commit, one.id);
+}
+END_TEST
+
+int main(void)
+{
+        const TTest *const tests[] = { repo_rows,   repo_listing,
+                                       orgs,        orgs_are_bounded,
+                                       org_listing, ref_values,
+                                       ref_folders, same_ref_for_same_sha_after_reopen };
+
+        return run_cases("catalog-repo", tests, ARRAY_SIZE(tests), cat_setup);
+}
