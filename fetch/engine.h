@@ -1,0 +1,99 @@
+/*
+ * Transfer engine: one thread that owns all connections (libcurl's multi handle) and runs HTTP
+ * requests for others.
+ *
+ * Model      A transfer is embedded in its owner. engine_submit() gives it to the engine; exactly one
+ *            ops->done() gives it back. In between only the engine touches it, except for
+ *            engine_cancel(). It may be submitted again, also from inside done().
+ * Classes    Small requests (names) and bulk ones (ranges) have a budget of concurrent transfers
+ *            each, so that the former never wait behind the latter.
+ * Order      Within a class by priority, 0 first, then by age; one that may not go yet (ops->when)
+ *            holds nobody up.
+ * Results    0; a positive ENGINE_E_*; negative errno (-ECANCELED, -ENOMEM).
+ * Threads    All ops are called on the engine's thread, without a lock held. They must not wait.
+ */
+#pragma once
+
+#include "base/list.h"
+
+#include <curl/curl.h>
+#include <stdatomic.h>
+
+struct engine;
+struct transfer;
+
+enum engine_class { ENGINE_SMALL, ENGINE_BULK };
+#define ENGINE_CLASSES 2
+
+#define ENGINE_NEVER UINT64_MAX
+
+enum {
+        ENGINE_E_CONNECT = 1, /* no connection, or it broke before an answer: nothing was heard */
+        ENGINE_E_CUT,         /* it broke within the answer */
+        ENGINE_E_STALLED,     /* nothing came for idle_ms */
+        ENGINE_E_DEADLINE,    /* the deadline passed, or ops->when said ENGINE_NEVER */
+        ENGINE_E_REFUSED,     /* ops->header or ops->data ended it */
+        ENGINE_E_FAILED,      /* not HTTP, or something of libcurl's own */
+};
+
+struct transfer_ops {
+        /* When the transfer may go: at or before @now, it goes now (and counts as gone); later: asked
+         * again then; ENGINE_NEVER. NULL: at once. */
+        uint64_t (*when)(struct transfer *t, uint64_t now);
+        /* One header line with its CR LF, status and empty line included. Nonzero ends the transfer. */
+        int (*header)(struct transfer *t, const char *line, size_t len);
+        /* Bytes of the body. Nonzero ends the transfer. */
+        int (*data)(struct transfer *t, const void *buf, size_t len);
+        /* @why: a sentence part for a person where @result says it failed, without URL or secrets. */
+        void (*done)(struct transfer *t, int result, const char *why);
+};
+
+struct transfer {
+        /* set by the owner before each engine_submit() */
+        const struct transfer_ops *ops;
+        enum engine_class class;
+        unsigned priority;
+        bool head;                  /* HEAD, else GET */
+        bool fresh;                 /* on a new connection */
+        const char *url;            /* borrowed until done */
+        struct curl_slist *headers; /* borrowed until done */
+        uint64_t deadline;          /* clock_ms(); 0: none. May be moved by ops */
+        uint64_t idle_ms;           /* 0: no limit */
+        atomic_bool cancel;         /* set by engine_cancel() */
+        /* the engine's own */
+        struct list node;
+        CURL *easy; /* NULL: queued */
+        uint64_t progress, asked;
+        int verdict;
+        char error[CURL_ERROR_SIZE];
+};
+
+struct engine_options {
+        unsigned limit[ENGINE_CLASSES]; /* concurrent transfers */
+        const char *ca_file;            /* borrowed for the engine's life; NULL: the system's */
+        const char *user_agent;         /* borrowed */
+};
+
+/* curl_global_init() was called before. 0 or negative errno. */
+int engine_new(const struct engine_options *o, struct engine **ret);
+
+/* Ends all transfers with -ECANCELED, then the thread; from then on engine_submit() gives
+ * -ECANCELED. Not from the engine's thread. */
+void engine_stop(struct engine *e);
+
+/* Frees a stopped engine. NULL is allowed; returns NULL. */
+struct engine *engine_free(struct engine *e);
+
+/* 0, or -ECANCELED when the engine is stopping (done is then not called). */
+int engine_submit(struct engine *e, struct transfer *t);
+
+/* Has the transfer end with -ECANCELED soon, if the engine has it. The caller keeps @t alive. */
+void engine_cancel(struct engine *e, struct transfer *t);
+
+/*
+ * Ends everything that was submitted with -ECANCELED and closes all connections. Returns when that
+ * is done, except on the engine's own thread, where it happens right after the current callback.
+ */
+void engine_flush(struct engine *e);
+
+unsigned engine_active(const struct engine *e, enum engine_class class);

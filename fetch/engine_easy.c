@@ -1,0 +1,175 @@
+/*
+ * Implementation of engine_easy.h.
+ */
+#include "fetch/engine_easy.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CONNECT_MS 5000L          /* name, TCP and TLS; facts: a broken IPv6 costs minutes else */
+#define BULK_BUFFER (512L * 1024) /* libcurl's largest: one recv(2) takes that much */
+#define IDLE_CONNECTION_S 50L     /* hubs and proxies close at 60 s; a stale one costs a round trip */
+
+static size_t on_header(char *buf, size_t size, size_t count, void *arg)
+{
+        struct transfer *t = arg;
+
+        t->progress = clock_ms();
+        t->verdict = t->ops->header(t, buf, size * count);
+        return t->verdict == 0 ? size * count : 0;
+}
+
+static size_t on_data(char *buf, size_t size, size_t count, void *arg)
+{
+        struct transfer *t = arg;
+
+        t->progress = clock_ms();
+        t->verdict = t->ops->data(t, buf, size * count);
+        return t->verdict == 0 ? size * count : 0;
+}
+
+int easy_pool_init(struct easy_pool *p, const struct engine_options *o)
+{
+        *p = (struct easy_pool){ .ca_file = o->ca_file, .user_agent = o->user_agent };
+        p->capacity = o->limit[ENGINE_SMALL] + o->limit[ENGINE_BULK];
+        p->idle = calloc(p->capacity, sizeof(*p->idle));
+        p->share = curl_share_init();
+        if (!p->idle || !p->share)
+                return -ENOMEM;
+        curl_share_setopt(p->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+        return 0;
+}
+
+void easy_pool_done(struct easy_pool *p)
+{
+        while (p->count > 0)
+                curl_easy_cleanup(p->idle[--p->count]);
+        if (p->share)
+                curl_share_cleanup(p->share);
+        free(p->idle);
+}
+
+static void set_callbacks(CURL *easy, struct transfer *t)
+{
+        curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
+        curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
+        curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
+        curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+        curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
+}
+
+static void set_request(CURL *easy, const struct transfer *t)
+{
+        curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+        curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* a signature covers the path as it is */
+        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
+        curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+        curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's answer is not the hub's */
+        curl_easy_setopt(easy, CURLOPT_NOBODY, t->head ? 1L : 0L);
+        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
+        curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+        if (t->class == ENGINE_BULK)
+                curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BULK_BUFFER);
+}
+
+static void set_connection(CURL *easy, const struct easy_pool *p)
+{
+        curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a cancel never waits for the name resolver */
+        curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+        curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
+        curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+        curl_easy_setopt(easy, CURLOPT_SHARE, p->share);
+        curl_easy_setopt(easy, CURLOPT_USERAGENT, p->user_agent);
+        if (p->ca_file)
+                curl_easy_setopt(easy, CURLOPT_CAINFO, p->ca_file);
+}
+
+CURL *easy_pool_get(struct easy_pool *p, struct transfer *t)
+{
+        CURL *easy = p->count > 0 ? p->idle[--p->count] : curl_easy_init();
+
+        if (!easy)
+                return NULL;
+        set_connection(easy, p);
+        set_request(easy, t);
+        set_callbacks(easy, t);
+        if (curl_easy_setopt(easy, CURLOPT_URL, t->url) != CURLE_OK) {
+                easy_pool_put(p, easy);
+                return NULL;
+        }
+        return easy;
+}
+
+void easy_pool_put(struct easy_pool *p, CURL *easy)
+{
+        if (p->count == p->capacity) {
+                curl_easy_cleanup(easy);
+                return;
+        }
+        curl_easy_reset(easy); /* drops the borrowed pointers; caches stay */
+        p->idle[p->count++] = easy;
+}
+
+CURLM *easy_multi_new(unsigned connections)
+{
+        CURLM *multi = curl_multi_init();
+
+        if (!multi)
+                return NULL;
+        curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)connections);
+        curl_multi_setopt(multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)connections);
+        return multi;
+}
+
+int easy_result(const struct transfer *t, CURLcode code)
+{
+        long status = 0;
+
+        curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+        switch (code) {
+        case CURLE_OK:
+                return 0;
+        case CURLE_OUT_OF_MEMORY:
+                return -ENOMEM;
+        case CURLE_WRITE_ERROR:
+                return t->verdict != 0 ? ENGINE_E_REFUSED : ENGINE_E_FAILED;
+        case CURLE_PARTIAL_FILE:
+        case CURLE_GOT_NOTHING:
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+        case CURLE_OPERATION_TIMEDOUT: /* of connecting: there is no other limit of libcurl's */
+                return status != 0 ? ENGINE_E_CUT : ENGINE_E_CONNECT;
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_COULDNT_RESOLVE_HOST:
+        case CURLE_COULDNT_RESOLVE_PROXY:
+        case CURLE_SSL_CONNECT_ERROR:
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_PROXY:
+                return ENGINE_E_CONNECT;
+        default:
+                return ENGINE_E_FAILED;
+        }
+}
+
+const char *easy_why(const struct transfer *t, int result)
+{
+        switch (result) {
+        case ENGINE_E_STALLED:
+                return "nothing came for too long";
+        case ENGINE_E_DEADLINE:
+                return "no answer in time";
+        case ENGINE_E_REFUSED:
+                return "the answer was not as it should be";
+        default:
+                return t->error[0] != '\0' ? t->error
+                       : result < 0        ? strerror(-result)
+                                           : "the transfer failed";
+        }
+}

@@ -1,0 +1,31 @@
+/*
+ * The engine's easy handles: a pool of them, their options, and what libcurl's codes mean.
+ *
+ * Threads    Only the engine's thread, except easy_pool_init() and easy_pool_done().
+ */
+#pragma once
+
+#include "fetch/engine.h"
+
+struct easy_pool {
+        CURLSH *share; /* TLS sessions, so that parallel connections resume instead of starting over */
+        CURL **idle;   /* heap */
+        size_t count, capacity;
+        const char *ca_file, *user_agent;
+};
+
+int easy_pool_init(struct easy_pool *p, const struct engine_options *o);
+void easy_pool_done(struct easy_pool *p);
+
+/* A handle set up for @t, or NULL: no memory. */
+CURL *easy_pool_get(struct easy_pool *p, struct transfer *t);
+void easy_pool_put(struct easy_pool *p, CURL *easy);
+
+/* A multi handle that keeps @connections connections at most. */
+CURLM *easy_multi_new(unsigned connections);
+
+/* The one place where CURLcode is translated: 0, ENGINE_E_*, -ENOMEM. */
+int easy_result(const struct transfer *t, CURLcode code);
+
+/* What happened, for a person. */
+const char *easy_why(const struct transfer *t, int result);

@@ -1,0 +1,209 @@
+/*
+ * Small files that come along: once one file of a commit is read, the commit's small ones
+ * (index/catalog.h, ALONG_*) are fetched too, so that optional ones are there offline.
+ *
+ * What was looked at is remembered for ten minutes: by blob, so that a read costs one look into a
+ * table, and by commit, since its listing has to be walked.
+ */
+#include "fetch/fill_internal.h"
+
+#define LOG_COMPONENT "fill"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define REMEMBER_MS 600000
+#define REMEMBER_MAX 65536
+#define COMMITS_MAX 4  /* the newest that list the blob */
+#define PLACES_MAX 256 /* places looked at for them */
+
+struct along_seen {
+        UT_hash_handle hh;
+        int64_t id;
+        uint64_t ms;
+};
+
+struct along_job {
+        struct work work;
+        struct filler *filler;
+        int64_t id; /* of the blob that was read, or of the new commit */
+};
+
+static void seen_free(struct along_seen **table)
+{
+        struct along_seen *s, *next;
+
+        HASH_ITER(hh, *table, s, next) {
+                HASH_DEL(*table, s);
+                free(s);
+        }
+}
+
+void along_done(struct filler *fl)
+{
+        seen_free(&fl->along_blobs);
+        seen_free(&fl->along_commits);
+}
+
+void along_forget_locked(struct filler *fl)
+{
+        along_done(fl);
+}
+
+/* True when @id is to be looked at now; it is remembered then. */
+static bool look_at(struct along_seen **table, int64_t id)
+{
+        uint64_t now = clock_ms();
+        struct along_seen *s;
+
+        HASH_FIND(hh, *table, &id, sizeof(id), s);
+        if (s && now - s->ms < REMEMBER_MS)
+                return false;
+        if (!s) {
+                if (HASH_COUNT(*table) >= REMEMBER_MAX)
+                        seen_free(table); /* what is looked at once more costs little */
+                s = calloc(1, sizeof(*s));
+                if (!s)
+                        return false;
+                s->id = id;
+                HASH_ADD(hh, *table, id, sizeof(s->id), s);
+        }
+        s->ms = now;
+        return true;
+}
+
+/* ---- jobs ---- */
+
+static void job_start_locked(struct filler *fl, struct workq *q, int64_t id, void (*run)(struct work *w))
+        REQUIRES(fl->lock)
+{
+        struct along_job *job = calloc(1, sizeof(*job));
+
+        if (!job)
+                return;
+        job->filler = fl;
+        job->id = id;
+        fl->jobs++;
+        workq_push(q, &job->work, run);
+}
+
+static void job_end(struct along_job *job)
+{
+        struct filler *fl = job->filler;
+
+        lock_take(&fl->lock);
+        fl->jobs--;
+        pthread_cond_broadcast(&fl->quiet);
+        lock_drop(&fl->lock);
+        free(job);
+}
+
+static bool is_stopping(struct filler *fl)
+{
+        return __atomic_load_n(&fl->cancel, __ATOMIC_RELAXED);
+}
+
+/* Calls @each for the blobs of a commit's files for which @wanted is true. */
+static void walk(struct filler *fl, int64_t commit, bool (*wanted)(const struct entry *e),
+                 void (*each)(struct filler *fl, struct blob *b))
+{
+        struct entry e = {};
+        struct blob *b;
+
+        while (!is_stopping(fl) && catalog_entry_walk(fl->o.index->catalog, commit, e.pos, &e) == 0) {
+                if (e.is_dir || !wanted(&e) || blobs_get(fl->o.index->blobs, e.blob, &b) != 0)
+                        continue;
+                each(fl, b);
+                blob_unref(b);
+        }
+}
+
+static bool wants_along(const struct entry *e)
+{
+        return e->along && e->state == BLOB_FILLING;
+}
+
+static void fetch_small_files(struct filler *fl, int64_t commit)
+{
+        bool usable = false, look;
+
+        if (catalog_commit_usable_offline(fl->o.index->catalog, commit, &usable) == 0 && usable)
+                return;
+        lock_take(&fl->lock);
+        look = look_at(&fl->along_commits, commit);
+        lock_drop(&fl->lock);
+        if (look)
+                walk(fl, commit, wants_along, fill_want_along);
+}
+
+static void along_run(struct work *w)
+{
+        struct along_job *job = CONTAINER_OF(w, struct along_job, work);
+        struct filler *fl = job->filler;
+        int64_t commits[COMMITS_MAX] = {}, after = 0;
+        uint32_t pos = 0;
+        struct repo repo;
+        struct commit commit;
+        struct entry entry;
+
+        for (unsigned i = 0; i < PLACES_MAX; i++) { /* places come by rising commit id: the newest last */
+                if (catalog_blob_place_next(fl->o.index->catalog, job->id, after, pos, &repo, &commit, &entry) !=
+                    0)
+                        break;
+                if (commit.id != after) {
+                        memmove(commits + 1, commits, sizeof(commits) - sizeof(commits[0]));
+                        commits[0] = commit.id;
+                }
+                after = commit.id;
+                pos = entry.pos;
+        }
+        for (size_t i = 0; i < COMMITS_MAX && commits[i] != 0; i++)
+                fetch_small_files(fl, commits[i]);
+        job_end(job);
+}
+
+void filler_along(struct filler *fl, struct blob *b)
+{
+        if (!fl->o.hub || gate_is_offline(fl->o.gate))
+                return;
+        lock_take(&fl->lock);
+        if (!fl->stopping && look_at(&fl->along_blobs, blob_id(b)))
+                job_start_locked(fl, fl->o.names, blob_id(b), along_run);
+        lock_drop(&fl->lock);
+}
+
+/* ---- a new listing ---- */
+
+static bool is_whole(const struct entry *e)
+{
+        return blob_state_whole(e->state);
+}
+
+static void link_places(struct filler *fl, struct blob *b)
+{
+        int r = blob_link_places(b);
+
+        (void)fl;
+        if (r < 0 && r != -EROFS)
+                log_ratelimited(LOG_LEVEL_WARN, "blob %.12s: cannot be linked in the store: %s", blob_etag(b),
+                                errmsg_get(NULL, r));
+}
+
+static void link_run(struct work *w)
+{
+        struct along_job *job = CONTAINER_OF(w, struct along_job, work);
+
+        walk(job->filler, job->id, is_whole, link_places);
+        job_end(job);
+}
+
+void filler_new_listing(struct filler *fl, int64_t commit)
+{
+        lock_take(&fl->lock);
+        along_forget_locked(fl);
+        if (!fl->stopping)
+                job_start_locked(fl, fl->verify, commit, link_run);
+        lock_drop(&fl->lock);
+}

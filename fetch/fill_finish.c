@@ -1,0 +1,188 @@
+/*
+ * Syncing what came, verifying what is all there, and hashing what was adopted: on threads of their
+ * own, since each reads or writes gigabytes.
+ */
+#include "fetch/fill_internal.h"
+
+#define LOG_COMPONENT "fill"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+
+#define FINISH_RETRY_MS 30000 /* after the store's disk failed */
+
+/* ---- syncing ---- */
+
+static void sync_run(struct work *w)
+{
+        struct fill *f = CONTAINER_OF(w, struct fill, sync_work);
+        struct filler *fl = f->filler;
+        int r = blob_sync(f->blob);
+
+        lock_take(&fl->lock);
+        f->syncing = false;
+        if (r < 0) {
+                log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: cannot be synced: %s", blob_etag(f->blob),
+                                errmsg_get(NULL, r));
+                fill_fail_locked(fl, f, r);
+        }
+        fill_job_end_locked(fl, f);
+        filler_leave(fl);
+}
+
+void fill_sync_locked(struct filler *fl, struct fill *f)
+{
+        if (f->syncing)
+                return;
+        f->syncing = true;
+        f->dirty = false;
+        fill_job_begin_locked(fl, f);
+        workq_push(fl->sync, &f->sync_work, sync_run);
+}
+
+/* ---- verifying ---- */
+
+static void hash_failed_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
+{
+        fill_drop_location(f);
+        if (f->hash_failures < 2) {
+                f->rest = true;
+                log_warn("blob %.12s: what the hub sent does not have this hash; it is fetched again",
+                         blob_etag(f->blob));
+                return;
+        }
+        log_error("blob %.12s: the hash was wrong twice; it is kept in the quarantine and answers are refused",
+                  blob_etag(f->blob));
+        fill_fail_locked(fl, f, FETCH_E_CORRUPT);
+}
+
+/* The bytes were wrong: they are given up, the second time for good. */
+static int reject(struct fill *f)
+{
+        return f->hash_failures + 1 < 2 ? blob_drop(f->blob, 0, UINT64_MAX) : blob_quarantine(f->blob);
+}
+
+static void judge_finish_locked(struct filler *fl, struct fill *f, int result) REQUIRES(fl->lock)
+{
+        switch (result) {
+        case 0:
+                f->rest = f->along = f->dirty = false;
+                fill_fail_locked(fl, f, 0); /* an answer like any other: all who wait have what they want */
+                return;
+        case BLOB_E_HASH:
+                f->hash_failures++;
+                f->dirty = false;
+                hash_failed_locked(fl, f);
+                return;
+        case -ECANCELED:
+        case -ENODATA: /* a range was lost meanwhile (a failed sync): it is fetched again */
+                return;
+        default:
+                log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: cannot be made complete: %s", blob_etag(f->blob),
+                                errmsg_get(NULL, result));
+                fill_fail_locked(fl, f, result);
+                f->retry_ms = clock_ms() + FINISH_RETRY_MS;
+        }
+}
+
+static void finish_run(struct work *w)
+{
+        struct fill *f = CONTAINER_OF(w, struct fill, finish_work);
+        struct filler *fl = f->filler;
+        const struct fetch_events *ev = &fl->o.events;
+        int r = blob_finish(f->blob, &fl->cancel), rejected;
+
+        log_debug("blob %.12s: verified: %d", blob_etag(f->blob), r);
+        if (r == BLOB_E_HASH) {
+                rejected = reject(f);
+                r = rejected < 0 ? rejected : r;
+        }
+        if (r == 0 && ev->blob_whole) /* first, so that who waited finds the new node */
+                ev->blob_whole(ev->arg, f->id);
+        lock_take(&fl->lock);
+        f->finishing = false;
+        judge_finish_locked(fl, f, r);
+        fill_job_end_locked(fl, f);
+        filler_leave(fl);
+}
+
+bool fill_finish_locked(struct filler *fl, struct fill *f)
+{
+        bool small = blob_size(f->blob) <= FILL_SMALL_FINISH;
+
+        if (f->finishing)
+                return true;
+        if (f->transfer_count > 0 || f->locating || blob_state(f->blob) != BLOB_FILLING || !fill_all_held(f))
+                return false;
+        if (f->retry_ms > clock_ms() && !fill_has_waits(f))
+                return false;
+        f->finishing = true;
+        fill_job_begin_locked(fl, f);
+        workq_push(small ? fl->sync : fl->verify, &f->finish_work, finish_run);
+        return true;
+}
+
+/* ---- hashing what was adopted ---- */
+
+struct verify_job {
+        UT_hash_handle hh;
+        struct work work;
+        struct filler *filler;
+        struct blob *blob; /* a reference */
+        int64_t id;
+};
+
+static void adopt_run(struct work *w)
+{
+        struct verify_job *job = CONTAINER_OF(w, struct verify_job, work);
+        struct filler *fl = job->filler;
+        const struct fetch_events *ev = &fl->o.events;
+        struct sched_param param = {};
+        int r;
+
+        pthread_setschedparam(pthread_self(), SCHED_IDLE, &param); /* the lowest priority; refused is fine */
+        r = blob_verify_adopted(job->blob, &fl->cancel);
+        if (r == BLOB_E_HASH) {
+                log_error("blob %.12s: an adopted file does not have this hash; it is kept in the quarantine",
+                          blob_etag(job->blob));
+                if (ev->blob_filling)
+                        ev->blob_filling(ev->arg, job->id);
+        } else if (r < 0 && r != -ECANCELED) {
+                log_ratelimited(LOG_LEVEL_WARN, "blob %.12s: an adopted file cannot be verified: %s",
+                                blob_etag(job->blob), errmsg_get(NULL, r));
+        }
+        blob_unref(job->blob);
+        lock_take(&fl->lock);
+        HASH_DEL(fl->verifying, job);
+        fl->jobs--;
+        pthread_cond_broadcast(&fl->quiet);
+        lock_drop(&fl->lock);
+        free(job);
+}
+
+void filler_verify(struct filler *fl, struct blob *b)
+{
+        int64_t id = blob_id(b);
+        struct verify_job *job;
+
+        if (blob_state(b) != BLOB_ADOPTED)
+                return;
+        lock_take(&fl->lock);
+        HASH_FIND(hh, fl->verifying, &id, sizeof(id), job);
+        if (!job && !fl->stopping)
+                job = calloc(1, sizeof(*job));
+        else
+                job = NULL; /* queued already, or too late */
+        if (job) {
+                job->filler = fl;
+                job->blob = blob_ref(b);
+                job->id = id;
+                HASH_ADD(hh, fl->verifying, id, sizeof(job->id), job);
+                fl->jobs++;
+                workq_push(fl->adopt, &job->work, adopt_run);
+        }
+        lock_drop(&fl->lock);
+}

@@ -1,0 +1,178 @@
+/*
+ * Inside the filler. fill_life.c: beginning and end. fill.c: the table of fills and the questions.
+ * fill_pump.c: the thread that decides. fill_transfer.c: ranges on their way and what becomes of failures. fill_locate.c: where a
+ * blob's bytes are. fill_finish.c: syncing, verifying. fill_along.c: small files that come along.
+ *
+ * Lock order: filler.lock, then a blob's own locks (index/blob.h); gate.lock and the resolver's lock
+ * are never held together with any other. No lock is held over a callback, a call of hub.h,
+ * a query of the catalogue, or disk I/O other than blob_holds() and the like.
+ *
+ * A fill is QUEUED (only pulled, and not begun), ACTIVE (something is to be done or goes on) or IDLE
+ * (kept for a while with its location and its streams), and in the list of that name. The pump looks
+ * at all active ones each time it runs, so it lets few of the queued in at once. A fill goes when it
+ * has been idle for long, or its blob is whole.
+ *
+ * Invariants
+ *   K1  A fill is freed only with no wait, transfer or job (fill_is_busy()); its blob reference is
+ *       given up with no lock held.
+ *   K2  A read waits in its fill only while its range is not held: who adds bytes looks afterwards.
+ *   K3  Transfers of a fill do not overlap in what they still have to bring.
+ *   K4  A blob is verified only when all is held and no transfer of it runs.
+ */
+#pragma once
+
+#include "fetch/fill.h"
+#include "fetch/plan.h"
+
+#include <pthread.h>
+#include <uthash.h>
+
+#define FILL_PARALLEL 8       /* transfers of one fill, demand not counted */
+#define FILL_PULLED_MAX 64    /* active fills that are only pulled */
+#define FILL_LOCATE_MAX 16    /* locations asked for at once */
+#define FILL_IDLE_MAX 256
+#define FILL_IDLE_MS 600000
+#define FILL_RETRY_MS 250     /* the first pause after a failure; doubled each time */
+#define FILL_RETRY_MAX_MS 30000
+#define FILL_REFUSED_MAX 3    /* definite refusals in a row before reads fail with them */
+#define FILL_SMALL_FINISH (UINT64_C(16) << 20) /* verified by the sync thread, not behind large ones */
+
+enum fill_class { FILL_DEMAND, FILL_AHEAD, FILL_PULL, FILL_REST };
+
+enum fill_place { FILL_IDLE, FILL_QUEUED, FILL_ACTIVE };
+
+/* Where a blob's bytes are, for as long as a transfer or the fill uses it. */
+struct fill_location {
+        unsigned refs; /* protected by filler.lock */
+        struct hub_location at;
+};
+
+struct fill {
+        UT_hash_handle hh;
+        struct list node; /* in the list that place says */
+        enum fill_place place; /* protected by filler.lock, as all from reads on */
+        struct filler *filler;
+        struct blob *blob; /* a reference */
+        int64_t id;        /* of the blob */
+
+        /* all that follows is protected by filler.lock */
+        struct list reads, wholes, opens; /* struct fetch_wait.node */
+        struct list transfers;            /* struct fill_transfer.node */
+        unsigned transfer_count;
+        struct plan_reads seen;
+        struct fill_location *location; /* a reference; NULL: to be asked for */
+        uint64_t touched_ms, progress_ms;
+        uint64_t failed_ms;     /* when a transfer failed last */
+        uint64_t retry_ms;      /* nothing is asked for before this; 0: at once */
+        uint64_t rate;          /* bytes per second of one transfer, smoothed */
+        unsigned failures;      /* in a row, without a byte in between */
+        unsigned refusals;      /* definite answers of the hub in a row: absent, forbidden */
+        unsigned range_errors;  /* HUB_E_RANGE in a row */
+        unsigned hash_failures;
+        unsigned jobs;          /* locating, finishing, syncing: under way */
+        bool along;             /* one of the small files that come along: at pull priority */
+        bool rest;              /* complete it in the background */
+        bool before_shut;       /* somebody waits for it: the gate shuts only after it */
+        bool ask_whole;         /* the next range is the whole file (after range errors) */
+        bool locating, finishing, syncing;
+        bool dirty; /* bytes came since the last sync */
+        struct work finish_work, sync_work;
+};
+
+struct fill_transfer {
+        struct list node;     /* in fill.transfers; protected by filler.lock, as all */
+        struct list starting; /* in filler.starting */
+        struct fill *fill;
+        struct fill_location *location; /* a reference */
+        enum fill_class class;
+        uint64_t start, at, end; /* [start, at) has come */
+        uint64_t asked_end;      /* what the hub was asked for; end is less when it was cut */
+        uint64_t began_ms;
+        bool cancelled; /* end it at the next byte */
+};
+
+struct filler {
+        struct filler_options o;
+        struct workq *verify, *sync, *adopt;
+        pthread_t pump;
+        volatile bool cancel; /* for blob_finish() */
+
+        struct lock lock;
+        pthread_cond_t wake, quiet; /* the pump's; the last job's end */
+        struct fill *fills;         /* uthash by id; protected by lock, as all that follows */
+        struct list active, queued; /* struct fill.node; queued: in the order asked */
+        struct list idle;           /* the same; longest idle first */
+        unsigned idle_count;
+        struct list demands;        /* struct fetch_wait.queue of all reads, oldest first */
+        uint64_t progress_ms;       /* when bytes last came, of any blob */
+        struct list starting;       /* transfers that the pump will hand to the hub */
+        struct list answers;        /* decided waits, to be called by who gives up the lock */
+        struct list dead;           /* fills to be freed by who gives up the lock */
+        unsigned transfers, locating, jobs;
+        bool poked, stopping, suspended, told_offline;
+        uint64_t random;            /* for jitter */
+        struct along_seen *along_blobs, *along_commits; /* fill_along.c: uthash by id */
+        struct verify_job *verifying;                   /* fill_finish.c: uthash by blob */
+};
+
+/* ---- fill.c ---- */
+
+/* Gives up the lock after a change of state: answers and frees what was decided under it. Only on
+ * threads of fetch/. */
+void filler_leave(struct filler *fl) RELEASES(fl->lock);
+/* The fill of @b, made if need be, ready for something to be done. NULL: no memory. */
+struct fill *fill_get_locked(struct filler *fl, struct blob *b) REQUIRES(fl->lock);
+void filler_poke_locked(struct filler *fl) REQUIRES(fl->lock);
+/* Puts the fill into another list, at the end, unless it is there. */
+void fill_move_locked(struct filler *fl, struct fill *f, enum fill_place place) REQUIRES(fl->lock);
+bool fill_has_waits(const struct fill *f);
+/* Forgets wishes that nobody waits for: until the blob is touched again. */
+void fill_give_up_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
+/* Moves the fill to idle, or to its end, when nothing is left to do. */
+void fill_settle_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
+/* Fails all who wait for it, and gives up background wishes. */
+void fill_fail_locked(struct filler *fl, struct fill *f, int result) REQUIRES(fl->lock);
+void fill_fail_opens_locked(struct filler *fl, struct fill *f, int result) REQUIRES(fl->lock);
+bool fill_all_held(struct fill *f);
+void fill_job_begin_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
+void fill_job_end_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
+/* Queues a blob to be fetched whole at pull priority with nobody waiting. */
+void fill_want_along(struct filler *fl, struct blob *b);
+
+/* ---- fill_transfer.c ---- */
+
+struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f, enum fill_class class, const struct plan_ask *ask)
+        REQUIRES(fl->lock);
+/* Hands a planned transfer to the hub. Without the lock. */
+void fill_transfer_start(struct fill_transfer *t);
+/* Answers reads whose bytes are there now; [start, end) is what came. */
+void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end) REQUIRES(fl->lock);
+/* A pause before the next try, longer after each failure. */
+void fill_back_off_locked(struct filler *fl, struct fill *f, uint64_t at_least_ms) REQUIRES(fl->lock);
+
+/* ---- fill_locate.c ---- */
+
+bool fill_location_good(const struct fill *f, uint64_t now_ms);
+/* Both under the lock. NULL is allowed. */
+void location_unref(struct fill_location *l);
+void fill_drop_location(struct fill *f);
+/* Asks for the location unless that is under way. */
+void fill_locate_locked(struct filler *fl, struct fill *f, uint64_t now_ms) REQUIRES(fl->lock);
+
+/* ---- fill_finish.c ---- */
+
+/* Queues the verification (K4) when all is held. True when it is under way. */
+bool fill_finish_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
+void fill_sync_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
+
+/* ---- fill_along.c ---- */
+
+/* Once a file is read: looks for the small files of the commits that list it. */
+void filler_along(struct filler *fl, struct blob *b);
+void along_done(struct filler *fl);
+/* Forgets what was looked at, so that it is looked at again. */
+void along_forget_locked(struct filler *fl) REQUIRES(fl->lock);
+
+/* ---- fill_pump.c ---- */
+
+void *filler_pump(void *arg);

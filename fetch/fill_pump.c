@@ -1,0 +1,456 @@
+/*
+ * The pump: one thread that decides what is fetched next. It alone begins transfers and moves the
+ * gate. It runs when poked or when a time comes (a deadline, a retry, a sync), and looks at all
+ * active fills each time: they are few, and a look is cheap.
+ *
+ * Order over all blobs: demand, oldest first; readahead; pull, in the order asked; background. A
+ * quarter of the connections is left to demand. A blob that has no transfer gets one for its demand
+ * even beyond the limit, up to twice of it: transfers that stall must not stop other files.
+ */
+#include "fetch/fill_internal.h"
+
+#define LOG_COMPONENT "fill"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#define LOOK_AGAIN_MS 5000 /* while anything is active */
+#define SYNC_LOOK_MS 1000
+#define TRANSFERS_MAX 64
+
+/* ---- the gate ---- */
+
+static void tell_mode(struct filler *fl, bool offline)
+{
+        const struct fetch_events *ev = &fl->o.events;
+
+        if (ev->mode_changed)
+                ev->mode_changed(ev->arg, offline);
+}
+
+static void cancel_transfers(struct fill *f)
+{
+        LIST_FOREACH(node, &f->transfers)
+                LIST_OWNER(node, struct fill_transfer, node)->cancelled = true;
+}
+
+/* What somebody waits for and has begun is completed before the gate shuts; the rest is dropped. */
+static void begin_closing_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        LIST_FOREACH(node, &fl->queued)
+                fill_fail_locked(fl, LIST_OWNER(node, struct fill, node), FETCH_E_OFFLINE);
+        LIST_FOREACH(node, &fl->active) {
+                struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                fill_fail_opens_locked(fl, f, FETCH_E_OFFLINE);
+                f->along = false;
+                f->before_shut = f->rest = fill_has_waits(f);
+                if (!f->before_shut)
+                        cancel_transfers(f);
+        }
+        along_forget_locked(fl);
+}
+
+/* At the shut gate: only parked reads stay. */
+static void end_closing_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        LIST_FOREACH(node, &fl->active) {
+                struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                if (f->finishing || fill_all_held(f))
+                        continue; /* needs no network */
+                fill_fail_opens_locked(fl, f, FETCH_E_OFFLINE);
+                waits_enlist(&f->wholes, FETCH_E_OFFLINE, &fl->answers);
+                if (!gate_parks(fl->o.gate))
+                        waits_enlist(&f->reads, FETCH_E_OFFLINE, &fl->answers);
+                f->rest = f->along = f->before_shut = false;
+        }
+}
+
+static bool is_draining_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        if (gate_parks(fl->o.gate))
+                return false;
+        LIST_FOREACH(node, &fl->active)
+                if (LIST_OWNER(node, struct fill, node)->before_shut)
+                        return true;
+        return false;
+}
+
+static void close_gate_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        bool idle;
+
+        if (!fl->told_offline) {
+                fl->told_offline = true;
+                begin_closing_locked(fl);
+                filler_leave(fl);
+                tell_mode(fl, true);
+                lock_take(&fl->lock);
+        }
+        if (is_draining_locked(fl))
+                return;
+        if (!fl->suspended) {
+                fl->suspended = true;
+                lock_drop(&fl->lock);
+                hub_suspend(fl->o.hub);
+                lock_take(&fl->lock);
+        }
+        if (fl->transfers > 0 || fl->locating > 0)
+                return;
+        end_closing_locked(fl);
+        filler_leave(fl);
+        idle = fl->o.resolver_idle(fl->o.resolver_arg);
+        if (idle)
+                gate_shut(fl->o.gate);
+        lock_take(&fl->lock);
+}
+
+/* Parked reads begin anew, with all their time. */
+static void reopen_fills_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        uint64_t deadline = clock_ms() + (uint64_t)fl->o.read_deadline_s * 1000;
+
+        LIST_FOREACH(node, &fl->demands)
+                LIST_OWNER(node, struct fetch_wait, queue)->deadline = deadline;
+        LIST_FOREACH(node, &fl->active) {
+                struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                f->retry_ms = 0;
+                f->failures = 0;
+                f->before_shut = false;
+        }
+}
+
+static void open_gate_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        bool was_suspended = fl->suspended;
+
+        fl->suspended = false;
+        reopen_fills_locked(fl);
+        lock_drop(&fl->lock);
+        if (was_suspended)
+                hub_resume(fl->o.hub);
+        if (gate_opened(fl->o.gate))
+                tell_mode(fl, false);
+        lock_take(&fl->lock);
+        fl->told_offline = gate_is_offline(fl->o.gate);
+}
+
+static void step_gate_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        if (gate_mode(fl->o.gate) == GATE_CLOSING)
+                close_gate_locked(fl);
+        else if (gate_mode(fl->o.gate) == GATE_OPENING)
+                open_gate_locked(fl);
+}
+
+static bool may_fetch(const struct fill *f)
+{
+        const struct filler *fl = f->filler;
+
+        if (!fl->o.hub)
+                return false;
+        switch (gate_mode(fl->o.gate)) {
+        case GATE_ONLINE:
+                return true;
+        case GATE_CLOSING:
+                return f->before_shut && !gate_parks(fl->o.gate);
+        default:
+                return false;
+        }
+}
+
+/* ---- deadlines ---- */
+
+static void expire_list_locked(struct filler *fl, struct list *waits, uint64_t now, uint64_t at_least)
+        REQUIRES(fl->lock)
+{
+        LIST_FOREACH(node, waits) {
+                struct fetch_wait *w = LIST_OWNER(node, struct fetch_wait, node);
+
+                if (now >= max_u64(w->deadline, at_least))
+                        wait_enlist(w, FETCH_E_UNREACHABLE, &fl->answers);
+        }
+}
+
+static void expire_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
+{
+        /* A pull of many blobs is patient with each as long as bytes come for any. */
+        uint64_t progress = fl->progress_ms + (uint64_t)fl->o.read_deadline_s * 1000;
+        enum gate_mode mode = gate_mode(fl->o.gate);
+
+        LIST_FOREACH(node, &fl->active) {
+                struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                if (f->finishing)
+                        continue; /* the hub is not what is waited for */
+                expire_list_locked(fl, &f->opens, now, 0);
+                if (mode != GATE_ONLINE && gate_parks(fl->o.gate))
+                        continue; /* parked */
+                expire_list_locked(fl, &f->reads, now, 0);
+                expire_list_locked(fl, &f->wholes, now, progress);
+        }
+        if (mode != GATE_ONLINE || now < progress)
+                return;
+        LIST_FOREACH(node, &fl->queued)
+                expire_list_locked(fl, &LIST_OWNER(node, struct fill, node)->wholes, now, progress);
+}
+
+/* ---- planning ---- */
+
+struct view {
+        struct plan_view v;
+        struct plan_transfer ranges[TRANSFERS_MAX];
+        struct fill_transfer *transfers[TRANSFERS_MAX];
+};
+
+static bool next_hole(void *arg, uint64_t from, uint64_t limit, struct range *ret)
+{
+        return blob_next_hole(arg, from, limit, ret);
+}
+
+static void view_of(struct fill *f, struct view *ret)
+{
+        size_t n = 0;
+
+        LIST_FOREACH(node, &f->transfers) {
+                struct fill_transfer *t = LIST_OWNER(node, struct fill_transfer, node);
+
+                if (n == TRANSFERS_MAX || t->cancelled || t->at >= t->end)
+                        continue;
+                ret->transfers[n] = t;
+                ret->ranges[n++] = (struct plan_transfer){ t->at, t->end, f->rate };
+        }
+        ret->v = (struct plan_view){
+                .size = blob_size(f->blob),
+                .missing = blob_size(f->blob) - blob_held_bytes(f->blob),
+                .next_hole = next_hole,
+                .arg = f->blob,
+                .transfers = ret->ranges,
+                .count = n,
+        };
+}
+
+/* Ready for a transfer now; else what it lacks is asked for. */
+static bool is_ready_locked(struct filler *fl, struct fill *f, uint64_t now) REQUIRES(fl->lock)
+{
+        if (!may_fetch(f) || f->finishing || f->retry_ms > now || blob_state(f->blob) != BLOB_FILLING)
+                return false;
+        if (fill_location_good(f, now))
+                return true;
+        if (!fill_all_held(f))
+                fill_locate_locked(fl, f, now);
+        return false;
+}
+
+static bool has_slot(const struct filler *fl, const struct fill *f, enum fill_class class)
+{
+        unsigned all = fl->o.connections, reserve = all > 1 ? (all + 3) / 4 : 0;
+
+        if (class == FILL_DEMAND)
+                return fl->transfers < all || (f->transfer_count == 0 && fl->transfers < 2 * all);
+        return fl->transfers < all - reserve && f->transfer_count < FILL_PARALLEL;
+}
+
+static bool begin_locked(struct filler *fl, struct fill *f, enum fill_class class, const struct view *view,
+                         const struct plan_ask *ask) REQUIRES(fl->lock)
+{
+        if (ask->cut != SIZE_MAX)
+                view->transfers[ask->cut]->end = ask->start;
+        return fill_transfer_new_locked(fl, f, class, ask) != NULL;
+}
+
+/* After range errors: the whole file in one request, which a server without ranges answers. */
+static bool plan_whole_file_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
+{
+        struct plan_ask ask = { 0, blob_size(f->blob), SIZE_MAX };
+
+        if (!f->ask_whole)
+                return false;
+        if (f->transfer_count == 0 && fill_transfer_new_locked(fl, f, FILL_DEMAND, &ask))
+                f->ask_whole = false;
+        return true;
+}
+
+static void plan_wait_locked(struct filler *fl, struct fetch_wait *w, uint64_t now) REQUIRES(fl->lock)
+{
+        struct fill *f = w->owner;
+        struct plan_ask ask;
+        struct view view;
+
+        if (!is_ready_locked(fl, f, now) || plan_whole_file_locked(fl, f))
+                return;
+        while (has_slot(fl, f, FILL_DEMAND)) {
+                view_of(f, &view);
+                if (!plan_demand(&view.v, w->start, w->end, w->run, &ask) ||
+                    !begin_locked(fl, f, FILL_DEMAND, &view, &ask))
+                        return;
+        }
+}
+
+static bool plan_one_locked(struct filler *fl, struct fill *f, enum fill_class class, uint64_t now) REQUIRES(fl->lock)
+{
+        struct plan_ask ask;
+        struct view view;
+
+        view_of(f, &view);
+        if (class != FILL_AHEAD)
+                return plan_rest(&view.v, plan_resume_at(&f->seen), &ask) && begin_locked(fl, f, class, &view, &ask);
+        for (size_t i = 0; i < PLAN_STREAMS; i++)
+                if (plan_ahead(&view.v, &f->seen.streams[i], now, &ask))
+                        return begin_locked(fl, f, class, &view, &ask);
+        return false;
+}
+
+static bool wants_class(const struct fill *f, enum fill_class class)
+{
+        switch (class) {
+        case FILL_AHEAD:
+                return f->touched_ms != 0;
+        case FILL_PULL:
+                return f->along || !list_empty(&f->wholes);
+        case FILL_REST:
+                return f->rest;
+        default:
+                return false;
+        }
+}
+
+/* A stream's next bytes are wanted: not worth a lookup of the location unless there is one. */
+static void plan_class_locked(struct filler *fl, enum fill_class class, uint64_t now) REQUIRES(fl->lock)
+{
+        LIST_FOREACH(node, &fl->active) {
+                struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                if (!wants_class(f, class) || !has_slot(fl, f, class))
+                        continue;
+                if (class == FILL_AHEAD && !fill_location_good(f, now))
+                        continue;
+                if (!is_ready_locked(fl, f, now) || plan_whole_file_locked(fl, f))
+                        continue;
+                while (has_slot(fl, f, class) && plan_one_locked(fl, f, class, now))
+                        ;
+        }
+}
+
+/* Lets queued fills in, as far as the pump is not to be swamped. */
+static void let_in_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        unsigned pulled = 0;
+
+        LIST_FOREACH(node, &fl->active)
+                pulled += wants_class(LIST_OWNER(node, struct fill, node), FILL_PULL);
+        while (pulled++ < FILL_PULLED_MAX && !list_empty(&fl->queued))
+                fill_move_locked(fl, LIST_OWNER(fl->queued.next, struct fill, node), FILL_ACTIVE);
+}
+
+static void plan_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
+{
+        let_in_locked(fl);
+        LIST_FOREACH(node, &fl->active) {
+                struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                if (!list_empty(&f->opens) && may_fetch(f)) /* asks for itself, whatever failed before */
+                        fill_locate_locked(fl, f, now);
+        }
+        LIST_FOREACH(node, &fl->demands)
+                plan_wait_locked(fl, LIST_OWNER(node, struct fetch_wait, queue), now);
+        plan_class_locked(fl, FILL_AHEAD, now);
+        plan_class_locked(fl, FILL_PULL, now);
+        plan_class_locked(fl, FILL_REST, now);
+        LIST_FOREACH(node, &fl->active) {
+                struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                if (!fill_finish_locked(fl, f) && f->dirty && blob_sync_due(f->blob))
+                        fill_sync_locked(fl, f);
+                fill_settle_locked(fl, f);
+        }
+}
+
+/* ---- time ---- */
+
+static void earlier(uint64_t *next, uint64_t ms)
+{
+        if (*next == 0 || ms < *next)
+                *next = ms;
+}
+
+static void earliest_deadline(uint64_t *next, const struct list *waits)
+{
+        if (!list_empty(waits))
+                earlier(next, LIST_OWNER(waits->next, struct fetch_wait, node)->deadline);
+}
+
+/* When to look again: 0 for not before being poked. */
+static uint64_t next_time_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
+{
+        uint64_t next = 0;
+
+        if (gate_mode(fl->o.gate) == GATE_CLOSING)
+                earlier(&next, now + 100);
+        LIST_FOREACH(node, &fl->active) {
+                struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                earlier(&next, now + (f->dirty ? SYNC_LOOK_MS : LOOK_AGAIN_MS));
+                if (f->retry_ms > now)
+                        earlier(&next, f->retry_ms);
+                earliest_deadline(&next, &f->opens);
+                earliest_deadline(&next, &f->reads);
+        }
+        return next != 0 ? max_u64(next, now + 1) : 0;
+}
+
+static void sleep_locked(struct filler *fl, uint64_t until) REQUIRES(fl->lock) NO_LOCK_ANALYSIS
+{
+        struct timespec ts;
+
+        if (fl->poked)
+                return;
+        if (until == 0) {
+                lock_wait(&fl->lock, &fl->wake);
+                return;
+        }
+        until--; /* clock_ms() counts from one */
+        ts = (struct timespec){ (time_t)(until / 1000), (long)(until % 1000) * 1000000 };
+        pthread_cond_timedwait(&fl->wake, &fl->lock.mutex, &ts);
+}
+
+/* Gives up the lock for the callbacks and the hub, and takes it again. */
+static void carry_out_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        struct list starting = LIST_INIT(starting), *node;
+
+        list_splice(&starting, &fl->starting);
+        filler_leave(fl);
+        while ((node = list_pop(&starting)))
+                fill_transfer_start(LIST_OWNER(node, struct fill_transfer, starting));
+        lock_take(&fl->lock);
+}
+
+void *filler_pump(void *arg)
+{
+        struct filler *fl = arg;
+        sigset_t all;
+
+        sigfillset(&all); /* signals belong to the main thread */
+        pthread_sigmask(SIG_SETMASK, &all, NULL);
+        pthread_setname_np(pthread_self(), "wfs-fill");
+        lock_take(&fl->lock);
+        while (!fl->stopping) {
+                uint64_t now, next;
+
+                fl->poked = false;
+                step_gate_locked(fl);
+                now = clock_ms();
+                expire_locked(fl, now);
+                plan_locked(fl, now);
+                next = next_time_locked(fl, now);
+                carry_out_locked(fl);
+                sleep_locked(fl, next);
+        }
+        lock_drop(&fl->lock);
+        return NULL;
+}

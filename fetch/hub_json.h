@@ -1,0 +1,25 @@
+/*
+ * The JSON of the hub's API, parsed into ours. Nothing in it is trusted.
+ *
+ * Sources    huggingface_hub hf_api.py: ModelInfo, RepoFile, RepoFolder, GitRefs.
+ * Results    0; HUB_E_MALFORMED; -ENOMEM. ret_ parameters are written on success only.
+ * Threads    Everything here is pure.
+ */
+#pragma once
+
+#include "fetch/hub.h"
+
+/* Answer of /api/{type}s/{name}[/revision/{rev}]. A renamed repo has another id than was @asked;
+ * an answer without one is about the name asked for. HUB_E_FORBIDDEN: disabled, and no commit said. */
+int hub_json_repo(const char *json, size_t len, const char *asked, struct hub_repo_info *ret);
+
+/* Appends the files of one page of /tree. Files with unsafe names are left out and counted in
+ * @left_out; what else is wrong refuses the page. @ret_entries: entries of any kind on the page. */
+int hub_json_tree(const char *json, size_t len, struct tree *tree, size_t *left_out, size_t *ret_entries);
+
+/* HUB_E_MALFORMED where a path is there twice. */
+int hub_tree_check(const struct tree *tree);
+
+/* Answer of /refs; @ret is a heap array. References with names that are none are left out; of equal
+ * names (a branch and a tag) the first counts, as the hub resolves them. */
+int hub_json_refs(const char *json, size_t len, struct hub_ref **ret, size_t *ret_count);

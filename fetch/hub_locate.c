@@ -1,0 +1,112 @@
+/*
+ * Where the bytes of an entry are: HEAD of its resolve URL, through redirects, to the hub's own
+ * storage (small files) or to a signed URL elsewhere (LFS files).
+ *
+ * The size and etag that count are those that the hub itself says of the file (X-Linked-*), on
+ * whichever answer of its own; Content-Length and ETag only of the answer that has the file.
+ */
+#include "fetch/hub_call.h"
+
+#define LOG_COMPONENT "hub"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LIFETIME_MS (50 * 60 * 1000) /* where the URL does not say; signed ones live about an hour */
+#define LIFETIME_MAX_S 43200
+
+void hub_location_done(struct hub_location *l)
+{
+        free(l->url);
+        *l = (struct hub_location){};
+}
+
+/* An early renewal costs one request, a late one a failed range: a twelfth is kept as a margin. */
+static uint64_t lifetime_ms(const struct hub_call *c)
+{
+        int64_t now = c->answer.date ? c->answer.date : clock_wall_s();
+        int64_t seconds = c->own ? -1 : http_url_lifetime(c->url, now);
+
+        if (seconds < 0)
+                return LIFETIME_MS;
+        return min_u64((uint64_t)seconds, LIFETIME_MAX_S) * 1000 / 12 * 11;
+}
+
+static void take_linked(struct hub_call *c)
+{
+        struct hub_location *l = &c->locate.location;
+
+        if (c->answer.linked_etag[0] != '\0')
+                strcpy(l->etag, c->answer.linked_etag);
+        if (c->answer.linked_size >= 0) {
+                l->size = (uint64_t)c->answer.linked_size;
+                c->locate.sized = true;
+        }
+}
+
+static int locate_answered(struct hub_call *c)
+{
+        struct hub_location *l = &c->locate.location;
+
+        take_linked(c);
+        if (c->own && c->answer.status != 200)
+                return CALL_AGAIN; /* a redirect within the hub */
+        if (c->own && l->etag[0] == '\0')
+                strcpy(l->etag, c->answer.etag);
+        if (c->own && !c->locate.sized && c->answer.length >= 0) {
+                l->size = (uint64_t)c->answer.length;
+                c->locate.sized = true;
+        }
+        if (!c->locate.sized || l->etag[0] == '\0')
+                return HUB_E_MALFORMED; /* the network's log-in page, for one */
+        l->expires_ms = clock_ms() + lifetime_ms(c);
+        l->own_origin = c->own;
+        l->url = take_ptr(c->url);
+        return 0;
+}
+
+static void locate_deliver(struct hub_call *c, int result)
+{
+        c->locate.done(c->arg, result, result == 0 ? &c->locate.location : NULL);
+}
+
+static void locate_release(struct hub_call *c)
+{
+        hub_location_done(&c->locate.location);
+}
+
+static const struct call_kind locate_kind = {
+        .word = "location",
+        .head = true,
+        .leaves = true,
+        .answered = locate_answered,
+        .deliver = locate_deliver,
+        .release = locate_release,
+};
+
+int hub_locate(struct hub *h, enum repo_type type, const char *name, const char *sha, const char *path,
+               uint64_t deadline, hub_locate_fn done, void *arg, struct hub_call **ret_call)
+{
+        static const char *const folders[REPO_TYPE_COUNT] = { "", "datasets/", "spaces/" };
+        CLEANUP_FREE char *quoted = NULL;
+        struct hub_call *c;
+        char *url;
+        int r;
+
+        if (!repo_name_valid(name) || !hex_valid(sha, COMMIT_HEX) || !entry_path_valid(path))
+                return -EINVAL;
+        quoted = http_url_quote(path, true);
+        if (!quoted ||
+            asprintf(&url, "%s/%s%s/resolve/%s/%s", h->endpoint, folders[type], name, sha, quoted) < 0)
+                return -ENOMEM;
+        r = call_new(h, &locate_kind, url, &c);
+        if (r < 0)
+                return r;
+        c->bucket = BUCKET_RESOLVERS;
+        c->locate.done = done;
+        c->arg = arg;
+        return call_start_name(c, deadline, ret_call);
+}

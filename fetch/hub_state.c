@@ -1,0 +1,127 @@
+/*
+ * What attempts teach the hub client: how fast it may ask, and whether the hub can be reached.
+ */
+#include "fetch/hub_call.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const policies[BUCKET_COUNT] = { "api", "resolvers" };
+
+/* ---- pacing ---- */
+
+uint64_t call_pace(struct hub_call *c, uint64_t now)
+{
+        struct hub *h = c->hub;
+        uint64_t when = now;
+
+        if (c->own) {
+                when = pace_when(&h->pace[c->bucket], now);
+                h->paused[c->bucket] = when > now ? when : 0;
+        }
+        if (when > now)
+                return when;
+        if (c->own)
+                pace_take(&h->pace[c->bucket], now);
+        h->requests++;
+        return now;
+}
+
+uint64_t call_asked_ms(const struct http_answer *a)
+{
+        if (a->status != 408 && a->status != 429 && a->status < 500)
+                return 0;
+        if (a->status == 429 && a->limit.policy[0] != '\0' && a->limit.remaining == 0)
+                return ((uint64_t)a->limit.reset_s + 1) * 1000;
+        return a->retry_after > 0 ? (uint64_t)a->retry_after * 1000 : 0;
+}
+
+static void feed_pace(struct hub_call *c, uint64_t now)
+{
+        const struct http_answer *a = &c->answer;
+        struct pace *pace = &c->hub->pace[c->bucket];
+        uint64_t asked = call_asked_ms(a);
+
+        for (int i = 0; i < BUCKET_COUNT; i++)
+                if (strcmp(a->limit.policy, policies[i]) == 0)
+                        pace = &c->hub->pace[i];
+        if (a->limit.policy[0] != '\0')
+                pace_feed(pace, now, a->limit.remaining, a->limit.reset_s);
+        if (asked > 0)
+                pace_block(pace, now + asked);
+}
+
+/* ---- what hub_get_status() says ---- */
+
+static void say_error_locked(struct hub *h, const struct hub_call *c, int end, const char *why)
+        REQUIRES(h->lock)
+{
+        struct hub_status *s = &h->status;
+        uint64_t asked = call_asked_ms(&c->answer);
+        char host[128];
+
+        http_url_shown(c->url, host, sizeof(host));
+        host[strcspn(host, "/")] = '\0';
+        if (c->answer.status == 0)
+                snprintf(s->last_error, sizeof(s->last_error), "%s cannot be reached: %s", host, why);
+        else if (end != 0 && c->answer.status < 400)
+                snprintf(s->last_error, sizeof(s->last_error), "the answer of %s broke off: %s", host, why);
+        else if (asked > 0)
+                snprintf(s->last_error, sizeof(s->last_error),
+                         "%s answered %u and asks to wait %" PRIu64 " s", host, c->answer.status,
+                         (asked + 999) / 1000);
+        else
+                snprintf(s->last_error, sizeof(s->last_error), "%s answered %u", host, c->answer.status);
+        h->error_own = c->own;
+}
+
+static void set_reachable_locked(struct hub *h, bool reachable) REQUIRES(h->lock)
+{
+        if (reachable)
+                h->status.unreachable_since = 0;
+        else if (h->status.reachable)
+                h->status.unreachable_since = clock_wall_s();
+        h->status.reachable = reachable;
+}
+
+void call_note(struct hub_call *c, int end, const char *why)
+{
+        const struct http_answer *a = &c->answer;
+        struct hub *h = c->hub;
+        bool broken = end > 0 && end != ENGINE_E_REFUSED;
+
+        if (end < 0)
+                return;
+        if (c->own)
+                feed_pace(c, clock_ms());
+        lock_take(&h->lock);
+        if (broken || a->status >= 500 || a->status == 429)
+                say_error_locked(h, c, end, why);
+        else if (h->error_own == c->own)
+                h->status.last_error[0] = '\0';
+        /* The endpoint is what "the hub" means: a CDN that fails is another trouble. */
+        if (c->own && a->status != 0)
+                set_reachable_locked(h, a->status < 500);
+        else if (c->own && broken)
+                set_reachable_locked(h, false);
+        lock_drop(&h->lock);
+}
+
+void hub_get_status(struct hub *h, struct hub_status *ret)
+{
+        uint64_t now = clock_ms(), paused = 0;
+
+        lock_take(&h->lock);
+        *ret = h->status;
+        lock_drop(&h->lock);
+        ret->requests = h->requests;
+        ret->bytes = h->bytes;
+        ret->transfers = engine_active(h->engine, ENGINE_BULK);
+        for (int i = 0; i < BUCKET_COUNT; i++)
+                paused = max_u64(paused, h->paused[i]);
+        ret->paused_ms = paused > now ? paused - now : 0;
+}

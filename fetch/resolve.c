@@ -1,0 +1,396 @@
+/*
+ * Flights, and the way a repo becomes known. Invariants: resolve_internal.h.
+ */
+#include "fetch/resolve_internal.h"
+
+#define LOG_COMPONENT "resolve"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+int fetch_result(int hub_result)
+{
+        switch (hub_result) {
+        case HUB_E_ABSENT:
+                return FETCH_E_ABSENT;
+        case HUB_E_FORBIDDEN:
+                return FETCH_E_FORBIDDEN;
+        default: /* R2: whatever else went wrong out there */
+                return hub_result > 0 ? FETCH_E_UNREACHABLE : hub_result;
+        }
+}
+
+/* ---- flights ---- */
+
+static void run_step(struct work *w)
+{
+        struct flight *f = CONTAINER_OF(w, struct flight, work);
+
+        f->next(f);
+}
+
+void flight_step(struct flight *f, void (*next)(struct flight *f))
+{
+        f->next = next;
+        workq_push(f->rs->o.names, &f->work, run_step);
+}
+
+static struct flight *flight_new_locked(struct resolver *rs, const struct flight *wanted) REQUIRES(rs->lock)
+{
+        struct flight *f = calloc(1, sizeof(*f));
+
+        if (!f)
+                return NULL;
+        *f = *wanted;
+        f->rs = rs;
+        f->deadline = clock_ms() + (uint64_t)rs->o.deadline_s * 1000;
+        list_init(&f->waits);
+        list_init(&f->turn);
+        HASH_ADD_STR(rs->flights, key, f);
+        rs->flying++;
+        return f;
+}
+
+static int join_locked(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f),
+                       struct fetch_wait *w) REQUIRES(rs->lock)
+{
+        struct flight *f;
+
+        if (rs->stopping)
+                return -ECANCELED;
+        HASH_FIND_STR(rs->flights, wanted->key, f);
+        if (!f) {
+                f = flight_new_locked(rs, wanted);
+                if (!f)
+                        return -ENOMEM;
+                flight_step(f, first);
+        }
+        list_push(&f->waits, &w->node);
+        return FETCH_PENDING;
+}
+
+int flight_join(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f),
+                fetch_done_fn done, void *arg, struct fetch_wait **ret_wait)
+{
+        struct fetch_wait *w = wait_new(&rs->lock, done, arg);
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        lock_take(&rs->lock);
+        r = join_locked(rs, wanted, first, w);
+        if (r == FETCH_PENDING)
+                wait_hand_out(w, ret_wait);
+        lock_drop(&rs->lock);
+        if (r != FETCH_PENDING)
+                fetch_wait_unref(w);
+        return r;
+}
+
+/* Lets the next lookup go that waits for its turn. */
+static void pass_turn_locked(struct resolver *rs) REQUIRES(rs->lock)
+{
+        struct list *node = list_pop(&rs->queued);
+        struct flight *f;
+
+        if (!node) {
+                rs->lookups--;
+                return;
+        }
+        f = LIST_OWNER(node, struct flight, turn);
+        f->has_turn = true;
+        workq_push(rs->o.names, &f->work, run_step);
+}
+
+void flight_end(struct flight *f, int result)
+{
+        struct list answers = LIST_INIT(answers);
+        struct resolver *rs = f->rs;
+
+        if ((result == -ECANCELED || result == -ENETDOWN) && gate_is_offline(rs->o.gate))
+                result = FETCH_E_OFFLINE;
+        log_debug("%s: %d", f->key, result);
+        lock_take(&rs->lock);
+        HASH_DEL(rs->flights, f);
+        if (f->has_turn)
+                pass_turn_locked(rs);
+        if (result == FETCH_E_ABSENT || result == FETCH_E_FORBIDDEN)
+                memory_refuse(&rs->memory, f->key, result, clock_ms());
+        waits_enlist(&f->waits, result, &answers);
+        lock_drop(&rs->lock);
+        waits_answer(&answers);
+        tree_done(&f->tree);
+        free(f);
+        lock_take(&rs->lock);
+        rs->flying--;
+        pthread_cond_broadcast(&rs->quiet);
+        lock_drop(&rs->lock);
+}
+
+static void info_came(void *arg, int result, const struct hub_repo_info *info)
+{
+        struct flight *f = arg;
+
+        f->hub_result = result;
+        if (result == 0)
+                f->info = *info;
+        flight_step(f, f->next);
+}
+
+void flight_ask_info(struct flight *f, const char *name, const char *revision, void (*next)(struct flight *f))
+{
+        struct resolver *rs = f->rs;
+        struct hub_call *call = NULL;
+        int r;
+
+        f->next = next;
+        r = hub_repo_info(rs->o.hub, f->type, name, revision, f->deadline, info_came, f, &call);
+        if (r == 0)
+                hub_call_unref(call); /* f may be gone already */
+        else
+                info_came(f, r, NULL);
+}
+
+int flight_judge(struct flight *f, int hub_result)
+{
+        struct resolver *rs = f->rs;
+        int r = fetch_result(hub_result);
+
+        if (r == 0 || r == FETCH_E_ABSENT || r == FETCH_E_FORBIDDEN)
+                gate_note_reached(rs->o.gate);
+        else if (r == FETCH_E_UNREACHABLE)
+                gate_note_failed(rs->o.gate);
+        if (hub_result == HUB_E_MALFORMED)
+                log_ratelimited(LOG_LEVEL_ERROR, "%s/%s: the hub's answer is not what its API promises",
+                                repo_type_plural(f->type), f->name);
+        return r;
+}
+
+/* ---- repos ---- */
+
+static int allowed(const struct resolver *rs, enum repo_type type, const char *name, const char *hub_name)
+{
+        if (policy_allows(rs->o.policy, type, name) && !policy_denies(rs->o.policy, type, hub_name))
+                return 0;
+        log_ratelimited(LOG_LEVEL_INFO, "%s/%s: not allowed by allow/deny", repo_type_plural(type), name);
+        return FETCH_E_POLICY;
+}
+
+/* The repo is known to the hub. */
+static int record_repo(struct flight *f)
+{
+        struct resolver *rs = f->rs;
+        int r;
+
+        r = allowed(rs, f->type, f->name, f->info.name);
+        if (r != 0)
+                return r;
+        r = catalog_repo_put(rs->o.index->catalog, f->type, f->name, f->info.name, true, &f->repo);
+        if (r != 0)
+                return r;
+        if (strcmp(f->name, f->info.name) != 0) {
+                r = store_alias_put(rs->o.index->store, f->type, f->name, f->info.name);
+                if (r < 0 && r != -EROFS) /* a convenience for plain caches: its lack hurts nobody here */
+                        log_ratelimited(LOG_LEVEL_WARN, "%s/%s: no alias in the store: %s",
+                                        repo_type_plural(f->type), f->name, errmsg_get(NULL, r));
+        }
+        if (f->info.sha[0] != '\0') {
+                lock_take(&rs->lock);
+                memory_hint_put(&rs->memory, f->repo.id, f->info.sha, f->info.last_modified, clock_ms());
+                lock_drop(&rs->lock);
+        }
+        return 0;
+}
+
+static void repo_answered(struct flight *f)
+{
+        int r = flight_judge(f, f->hub_result);
+
+        if (r == 0)
+                r = record_repo(f);
+        flight_end(f, r);
+}
+
+static void repo_ask(struct flight *f)
+{
+        if (clock_ms() >= f->deadline) /* waited too long for a turn */
+                flight_end(f, FETCH_E_UNREACHABLE);
+        else
+                flight_ask_info(f, f->name, NULL, repo_answered);
+}
+
+/* One more stranger: at once, later, or not at all. */
+static int take_turn(struct flight *f)
+{
+        struct resolver *rs = f->rs;
+        int r = 0;
+
+        lock_take(&rs->lock);
+        if (rs->stopping) {
+                r = -ECANCELED;
+        } else if (!memory_may_ask(&rs->memory, clock_ms())) {
+                r = FETCH_E_UNREACHABLE; /* R2: nobody has said that it does not exist */
+        } else if (rs->lookups < RESOLVE_LOOKUPS_MAX) {
+                rs->lookups++;
+                f->has_turn = true;
+        } else {
+                f->next = repo_ask;
+                list_push(&rs->queued, &f->turn);
+                r = FETCH_PENDING;
+        }
+        lock_drop(&rs->lock);
+        if (r == FETCH_E_UNREACHABLE)
+                log_ratelimited(LOG_LEVEL_WARN, "%s/%s: too many unknown repos are asked for; not looked up",
+                                repo_type_plural(f->type), f->name);
+        return r;
+}
+
+/* True when the store has a folder for the repo, so that a row is worth making. */
+static bool store_has_folder(const struct resolver *rs, const struct flight *f)
+{
+        char folder[REPO_FOLDER_MAX + 1];
+
+        repo_to_folder(f->type, f->name, folder);
+        return faccessat(store_hub_fd(rs->o.index->store), folder, F_OK, 0) == 0;
+}
+
+/* What the catalogue or, by adoption, the store knows. 0: resolved; CATALOG_E_NONE; negative errno. */
+static int find_locally(struct flight *f)
+{
+        struct resolver *rs = f->rs;
+        struct catalog *c = rs->o.index->catalog;
+        bool found = false;
+        int r;
+
+        r = catalog_repo_find(c, f->type, f->name, &f->repo);
+        if (r == 0 && f->repo.resolved && f->repo.scanned)
+                return 0;
+        if (r == CATALOG_E_NONE && store_has_folder(rs, f))
+                r = catalog_repo_put(c, f->type, f->name, f->name, false, &f->repo);
+        if (r != 0)
+                return r;
+        if (!f->repo.scanned)
+                r = adopt_repo(c, rs->o.index->store, f->repo.id, &found);
+        if (r != 0)
+                return r;
+        return found || f->repo.resolved ? 0 : CATALOG_E_NONE;
+}
+
+static void repo_begin(struct flight *f)
+{
+        int r = find_locally(f);
+
+        if (r != CATALOG_E_NONE) {
+                flight_end(f, r);
+                return;
+        }
+        if (gate_is_offline(f->rs->o.gate)) {
+                flight_end(f, FETCH_E_OFFLINE);
+                return;
+        }
+        r = take_turn(f);
+        if (r == 0)
+                repo_ask(f);
+        else if (r != FETCH_PENDING)
+                flight_end(f, r);
+}
+
+int resolver_repo(struct resolver *rs, enum repo_type type, const char *name, fetch_done_fn done, void *arg,
+                  struct fetch_wait **ret_wait)
+{
+        struct flight wanted = { .type = type };
+        struct repo repo;
+        int r;
+
+        if (!repo_name_valid(name))
+                return FETCH_E_ABSENT;
+        if (!policy_allows(rs->o.policy, type, name))
+                return allowed(rs, type, name, name);
+        r = catalog_repo_find(rs->o.index->catalog, type, name, &repo);
+        if (r == 0 && repo.resolved && repo.scanned)
+                return allowed(rs, type, name, repo.hub_name);
+        if (r < 0)
+                return r;
+        snprintf(wanted.key, sizeof(wanted.key), "%s/%s", repo_type_plural(type), name);
+        snprintf(wanted.name, sizeof(wanted.name), "%s", name);
+        lock_take(&rs->lock);
+        r = memory_refused(&rs->memory, wanted.key, clock_ms());
+        lock_drop(&rs->lock);
+        if (r != 0 && !gate_is_offline(rs->o.gate))
+                return r;
+        return flight_join(rs, &wanted, repo_begin, done, arg, ret_wait);
+}
+
+/* ---- life ---- */
+
+int resolver_new(const struct resolver_options *o, struct resolver **ret)
+{
+        struct resolver *rs = calloc(1, sizeof(*rs));
+
+        if (!rs)
+                return -ENOMEM;
+        rs->o = *o;
+        lock_init(&rs->lock);
+        pthread_cond_init(&rs->quiet, NULL);
+        list_init(&rs->queued);
+        memory_init(&rs->memory, clock_ms());
+        *ret = rs;
+        return 0;
+}
+
+void resolver_set_filler(struct resolver *rs, struct filler *fl)
+{
+        rs->o.filler = fl;
+}
+
+void resolver_stop(struct resolver *rs)
+{
+        struct list answers = LIST_INIT(answers);
+        struct flight *f, *next;
+        struct list *node;
+
+        lock_take(&rs->lock);
+        rs->stopping = true;
+        HASH_ITER(hh, rs->flights, f, next)
+                waits_enlist(&f->waits, -ECANCELED, &answers);
+        while ((node = list_pop(&rs->queued))) { /* their turn: the hub refuses them */
+                rs->lookups++;
+                f = LIST_OWNER(node, struct flight, turn);
+                f->has_turn = true;
+                f->deadline = 0;
+                workq_push(rs->o.names, &f->work, run_step);
+        }
+        lock_drop(&rs->lock);
+        waits_answer(&answers);
+}
+
+struct resolver *resolver_free(struct resolver *rs)
+{
+        if (!rs)
+                return NULL;
+        lock_take(&rs->lock);
+        while (rs->flying > 0)
+                lock_wait(&rs->lock, &rs->quiet);
+        lock_drop(&rs->lock);
+        memory_done(&rs->memory);
+        pthread_cond_destroy(&rs->quiet);
+        lock_done(&rs->lock);
+        free(rs);
+        return NULL;
+}
+
+bool resolver_is_idle(void *arg)
+{
+        struct resolver *rs = arg;
+        bool idle;
+
+        lock_take(&rs->lock);
+        idle = rs->flying == 0;
+        lock_drop(&rs->lock);
+        return idle;
+}

@@ -1,0 +1,75 @@
+/*
+ * Inside the resolver. resolve.c: flights and repos; resolve_revision.c: revisions.
+ *
+ * A flight runs in steps on the names pool (flight_step()); between two steps a call of hub.h may be
+ * under way, whose answer brings the next step. It ends once, with flight_end().
+ *
+ * Invariants
+ *   R1  At most one flight per key; a question joins it or begins it, under the resolver's lock.
+ *   R2  "Unreachable" is never remembered as a name that does not exist, nor given as one.
+ *   R3  A ref is set after its commit's whole listing is in the store and the catalogue.
+ *   R4  A ref is removed only when the hub knows the repo and not the ref: a repo that seems to be
+ *       gone (perhaps the token is) loses nothing that is held.
+ */
+#pragma once
+
+#include "fetch/resolve.h"
+#include "fetch/resolve_memory.h"
+
+#include <pthread.h>
+#include <uthash.h>
+
+#define RESOLVE_LOOKUPS_MAX 20   /* lookups of unknown repos under way; others wait their turn */
+#define RESOLVE_REF_LIFE_S 60
+#define RESOLVE_FAILED_MS 3000   /* after a failure, what is held answers at once for so long */
+
+struct resolver {
+        struct resolver_options o;
+
+        struct lock lock;
+        pthread_cond_t quiet;
+        struct flight *flights; /* uthash by key; protected by lock, as all that follows */
+        struct memory memory;
+        struct list queued;     /* struct flight.turn: wait for a lookup to end */
+        unsigned lookups;
+        unsigned flying;        /* flights, those included that are just ending */
+        bool stopping;
+};
+
+struct flight {
+        UT_hash_handle hh;
+        struct resolver *rs;
+        struct list waits; /* protected by rs->lock */
+        struct list turn;  /* protected by rs->lock */
+        bool has_turn;     /* counts in rs->lookups; protected by rs->lock */
+        char key[MEMORY_KEY_MAX];
+
+        /* the flight's own: one step at a time touches them */
+        struct work work;
+        void (*next)(struct flight *f);
+        uint64_t deadline;
+        enum repo_type type;
+        char name[REPO_NAME_MAX + 1];
+        char revision[REVISION_MAX + 1];
+        struct repo repo;
+        bool hinted;          /* the commit is known from the lookup of the repo */
+        bool folder;          /* no ref has the name asked for, but one below it was found: revision */
+        char below[REVISION_MAX + 1]; /* that ref, as the hub's list of refs gave it */
+        char sha[COMMIT_HEX + 1];
+        int64_t last_modified;
+        int hub_result;       /* of the call that has ended */
+        struct hub_repo_info info;
+        struct tree tree;
+};
+
+/* Joins the flight of @wanted's key or begins one; @wanted is copied. FETCH_PENDING or an errno. */
+int flight_join(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f),
+                fetch_done_fn done, void *arg, struct fetch_wait **ret_wait);
+/* Runs @next on the names pool. */
+void flight_step(struct flight *f, void (*next)(struct flight *f));
+/* Answers who waits, and remembers a refusal for a while. */
+void flight_end(struct flight *f, int result);
+/* Asks the hub about the repo, at @revision or NULL; @next finds hub_result and info. */
+void flight_ask_info(struct flight *f, const char *name, const char *revision, void (*next)(struct flight *f));
+/* Notes how the hub was, and translates. */
+int flight_judge(struct flight *f, int hub_result);

@@ -1,0 +1,45 @@
+/*
+ * What the resolver remembers for seconds: names that the hub does not know or refuses, the commit
+ * that a repo's default branch was at when the repo was looked up, and how fast strangers may ask.
+ *
+ * Bounds      Each table has a limit; the oldest goes first.
+ * Threads     None of its own; the resolver's lock protects it. Time is passed in.
+ */
+#pragma once
+
+#include "base/names.h"
+
+#include <stdint.h>
+
+#define MEMORY_KEY_MAX (REVISION_MAX + 32)
+#define MEMORY_REFUSED_MAX 4096
+#define MEMORY_REFUSED_MS 10000
+#define MEMORY_HINTS_MAX 256
+#define MEMORY_HINT_MS 60000
+#define MEMORY_BURST 60          /* questions about unknown repos at once, ... */
+#define MEMORY_PER_SECOND 5      /* ... and then so many a second */
+
+struct memory_refused;
+struct memory_hint;
+
+struct memory {
+        struct memory_refused *refused; /* uthash, oldest first */
+        struct memory_hint *hints;      /* uthash, oldest first */
+        double tokens;
+        uint64_t filled_ms;
+};
+
+void memory_init(struct memory *m, uint64_t now_ms);
+void memory_done(struct memory *m);
+
+/* A negative answer. It belongs to the credential it was given to: a fetch has one. */
+void memory_refuse(struct memory *m, const char *key, int result, uint64_t now_ms);
+/* The answer remembered, or 0. */
+int memory_refused(struct memory *m, const char *key, uint64_t now_ms);
+
+void memory_hint_put(struct memory *m, int64_t repo, const char *sha, int64_t last_modified, uint64_t now_ms);
+/* Once: a hint is taken out. */
+bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret_sha, int64_t *ret_last_modified);
+
+/* True when one more question about an unknown repo may be asked now. */
+bool memory_may_ask(struct memory *m, uint64_t now_ms);

@@ -1,0 +1,405 @@
+/*
+ * The way a revision becomes known: what is held, then the hub's word on where it points, then the
+ * commit's listing where that is not known yet.
+ *
+ *      begin --> (hint) ----------------------> have_commit --> [tree --> record] --> end
+ *            `-> info --> judged --------------^
+ *                             |- absent, was held --> confirm (is the repo itself there?) --> removed, end
+ *                             `- absent --> refs (is it the folder of one?) --> info of that one
+ *
+ * A name that is only the beginning of refs ("feature" of "feature/x") is absent as a revision; but
+ * one of those refs is made known on the way, and with it the folder that it is in.
+ */
+#include "fetch/resolve_internal.h"
+
+#define LOG_COMPONENT "resolve"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum held { HELD_NOTHING, HELD_OLD, HELD_FRESH };
+
+static bool is_commit(const char *revision)
+{
+        return hex_valid(revision, COMMIT_HEX);
+}
+
+/* What the catalogue has of @revision: HELD_FRESH needs no question; HELD_OLD answers when none can
+ * be asked (a partial listing, a ref confirmed longer ago). */
+static int look_held(struct resolver *rs, int64_t repo, const char *revision, enum held *ret)
+{
+        struct catalog *c = rs->o.index->catalog;
+        struct commit commit;
+        struct ref ref = {};
+        int64_t age;
+        int r;
+
+        *ret = HELD_NOTHING;
+        if (is_commit(revision)) {
+                r = catalog_commit_find(c, repo, revision, &commit);
+                if (r == 0)
+                        *ret = commit.whole_listing ? HELD_FRESH : HELD_OLD;
+                return r < 0 ? r : 0;
+        }
+        r = catalog_ref_find(c, repo, revision, &ref);
+        if (r == 0)
+                r = catalog_commit_get(c, ref.commit, &commit);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        age = clock_wall_s() - ref.checked; /* negative after the clock was set back: then it is old */
+        *ret = commit.whole_listing && age >= 0 && age < RESOLVE_REF_LIFE_S ? HELD_FRESH : HELD_OLD;
+        return 0;
+}
+
+/* The end of a flight that found a commit: for a folder of refs the answer is still that the name
+ * itself is none. */
+static void end_known(struct flight *f, int r)
+{
+        flight_end(f, r == 0 && f->folder ? FETCH_E_ABSENT : r);
+}
+
+/* The end of a flight that the hub did not help: what is held answers for it. */
+static void end_with_held(struct flight *f, int otherwise)
+{
+        enum held held;
+        int r = look_held(f->rs, f->repo.id, f->revision, &held);
+
+        flight_end(f, r < 0 ? r : held != HELD_NOTHING ? 0 : otherwise);
+}
+
+/* The hub has answered with something other than the thing asked for. */
+static void end_judged(struct flight *f, int r)
+{
+        if (r == FETCH_E_ABSENT || r == FETCH_E_FORBIDDEN)
+                flight_end(f, r);
+        else if ((r == -ECANCELED || r == -ENETDOWN) && gate_is_offline(f->rs->o.gate))
+                end_with_held(f, FETCH_E_OFFLINE);
+        else
+                end_with_held(f, r);
+}
+
+/* ---- recording ---- */
+
+/* R3: called when the listing is known. The store first, so that the catalogue never knows more. */
+static int record_ref(struct flight *f, const struct commit *commit)
+{
+        struct index *ix = f->rs->o.index;
+        const struct fetch_events *ev = &f->rs->o.events;
+        struct ref before = {}, ref;
+        int r;
+
+        if (is_commit(f->revision))
+                return 0;
+        r = store_ref_put(ix->store, f->type, f->repo.hub_name, f->revision, f->sha);
+        if (r < 0 && r != -EROFS)
+                log_ratelimited(LOG_LEVEL_WARN, "%s/%s: the ref %s cannot be stored: %s",
+                                repo_type_plural(f->type), f->repo.name, f->revision, errmsg_get(NULL, r));
+        if (catalog_ref_find(ix->catalog, f->repo.id, f->revision, &before) != 0)
+                before.id = 0;
+        r = catalog_ref_set(ix->catalog, f->repo.id, f->revision, commit->id, clock_wall_s(), &ref);
+        if (r != 0)
+                return r < 0 ? r : -EIO;
+        if (before.id != ref.id && ev->ref_moved)
+                ev->ref_moved(ev->arg, f->repo.id, f->revision);
+        return 0;
+}
+
+static int put_tree(struct flight *f)
+{
+        struct index *ix = f->rs->o.index;
+        CLEANUP_FREE char *json = NULL;
+        size_t len;
+        int r;
+
+        r = tree_to_json(&f->tree, &json, &len);
+        if (r == 0)
+                r = store_tree_put(ix->store, f->type, f->repo.hub_name, f->sha, json, len);
+        if (r == -EROFS || r == 0)
+                return 0;
+        /* Served all the same: only a plain cache, or a catalogue made anew, will lack the listing. */
+        log_ratelimited(LOG_LEVEL_WARN, "%s/%s: the listing of %.12s cannot be stored: %s",
+                        repo_type_plural(f->type), f->repo.name, f->sha, errmsg_get(NULL, r));
+        return r == -ENOMEM ? r : 0;
+}
+
+static int put_commit(struct flight *f, struct commit *ret)
+{
+        CLEANUP_FREE struct listed_file *files = calloc(f->tree.count + 1, sizeof(*files));
+        int64_t mtime = f->last_modified > 0 ? f->last_modified : clock_wall_s();
+        int r;
+
+        if (!files)
+                return -ENOMEM;
+        for (size_t i = 0; i < f->tree.count; i++)
+                files[i] = (struct listed_file){
+                        .path = f->tree.files[i].path,
+                        .etag = tree_file_etag(&f->tree.files[i]),
+                        .size = f->tree.files[i].size,
+                };
+        r = catalog_commit_put(f->rs->o.index->catalog, f->repo.id, f->sha, mtime, true, files, f->tree.count,
+                               ret);
+        if (r == CATALOG_E_LIMIT)
+                log_ratelimited(LOG_LEVEL_ERROR, "%s/%s: the listing of %.12s is refused: too large, or a path twice",
+                                repo_type_plural(f->type), f->repo.name, f->sha);
+        return r;
+}
+
+static void tree_step(struct flight *f)
+{
+        struct commit commit;
+        int r = flight_judge(f, f->hub_result);
+
+        if (r != 0) {
+                end_judged(f, r);
+                return;
+        }
+        r = put_tree(f);
+        if (r == 0)
+                r = put_commit(f, &commit);
+        if (r == CATALOG_E_LIMIT) {
+                end_with_held(f, FETCH_E_UNREACHABLE);
+                return;
+        }
+        if (r == 0)
+                r = record_ref(f, &commit);
+        if (r == 0)
+                filler_new_listing(f->rs->o.filler, commit.id);
+        end_known(f, r);
+}
+
+static void tree_came(void *arg, int result, struct tree *tree)
+{
+        struct flight *f = arg;
+
+        f->hub_result = result;
+        if (result == 0) {
+                f->tree = *tree;
+                *tree = (struct tree){};
+        }
+        flight_step(f, tree_step);
+}
+
+/* The hub has said which commit: f->sha. */
+static void have_commit(struct flight *f)
+{
+        struct resolver *rs = f->rs;
+        struct hub_call *call = NULL;
+        struct commit commit;
+        int r;
+
+        r = catalog_commit_find(rs->o.index->catalog, f->repo.id, f->sha, &commit);
+        if (r < 0) {
+                flight_end(f, r);
+                return;
+        }
+        if (r == 0 && commit.whole_listing) {
+                end_known(f, record_ref(f, &commit));
+                return;
+        }
+        r = hub_tree(rs->o.hub, f->type, f->repo.hub_name, f->sha, rs->o.deadline_s * 1000, tree_came, f,
+                     &call);
+        if (r == 0)
+                hub_call_unref(call); /* f may be gone already */
+        else
+                tree_came(f, r, NULL);
+}
+
+/* ---- absent ---- */
+
+static void remove_ref(struct flight *f)
+{
+        struct index *ix = f->rs->o.index;
+        const struct fetch_events *ev = &f->rs->o.events;
+        struct ref ref;
+        int r;
+
+        if (is_commit(f->revision) || catalog_ref_find(ix->catalog, f->repo.id, f->revision, &ref) != 0)
+                return;
+        r = catalog_ref_remove(ix->catalog, f->repo.id, f->revision);
+        if (r == 0)
+                r = store_ref_remove(ix->store, f->type, f->repo.hub_name, f->revision);
+        if (r < 0 && r != -EROFS && r != -ENOENT)
+                log_warn("%s/%s: the ref %s, gone from the hub, cannot be removed: %s", repo_type_plural(f->type),
+                         f->repo.name, f->revision, errmsg_get(NULL, r));
+        if (ev->ref_moved)
+                ev->ref_moved(ev->arg, f->repo.id, f->revision);
+}
+
+/* R4: the repo itself was asked for. */
+static void confirmed_step(struct flight *f)
+{
+        int r = flight_judge(f, f->hub_result);
+
+        if (r == 0) {
+                remove_ref(f);
+                flight_end(f, FETCH_E_ABSENT);
+                return;
+        }
+        end_judged(f, r);
+}
+
+/* ---- the folder of a ref ---- */
+
+static void info_step(struct flight *f);
+
+static void refs_step(struct flight *f)
+{
+        int r = flight_judge(f, f->hub_result);
+
+        if (r != 0 || f->below[0] == '\0') {
+                end_judged(f, r == 0 ? FETCH_E_ABSENT : r);
+                return;
+        }
+        f->folder = true;
+        strcpy(f->revision, f->below);
+        flight_ask_info(f, f->repo.hub_name, f->revision, info_step);
+}
+
+static void refs_came(void *arg, int result, const struct hub_ref *refs, size_t count)
+{
+        struct flight *f = arg;
+        size_t len = strlen(f->revision);
+
+        f->hub_result = result;
+        for (size_t i = 0; result == 0 && i < count; i++)
+                if (strncmp(refs[i].name, f->revision, len) == 0 && refs[i].name[len] == '/') {
+                        strcpy(f->below, refs[i].name);
+                        break;
+                }
+        flight_step(f, refs_step);
+}
+
+static void ask_refs(struct flight *f)
+{
+        struct hub_call *call = NULL;
+        int r = hub_refs(f->rs->o.hub, f->type, f->repo.hub_name, f->deadline, refs_came, f, &call);
+
+        if (r == 0)
+                hub_call_unref(call); /* f may be gone already */
+        else
+                refs_came(f, r, NULL, 0);
+}
+
+/* ---- the beginning ---- */
+
+static void info_step(struct flight *f)
+{
+        int r = flight_judge(f, f->hub_result);
+        enum held held;
+
+        if (r == FETCH_E_ABSENT && !is_commit(f->revision) &&
+            look_held(f->rs, f->repo.id, f->revision, &held) == 0 && held != HELD_NOTHING) {
+                flight_ask_info(f, f->repo.hub_name, NULL, confirmed_step);
+                return;
+        }
+        if (r == FETCH_E_ABSENT && !is_commit(f->revision) && !f->folder) {
+                ask_refs(f);
+                return;
+        }
+        if (r != 0) {
+                end_judged(f, r);
+                return;
+        }
+        if (!hex_valid(f->info.sha, COMMIT_HEX) || (is_commit(f->revision) && strcmp(f->info.sha, f->revision))) {
+                end_judged(f, flight_judge(f, HUB_E_MALFORMED));
+                return;
+        }
+        strcpy(f->sha, f->info.sha);
+        f->last_modified = f->info.last_modified;
+        have_commit(f);
+}
+
+static int adopt_if_new(struct flight *f)
+{
+        struct index *ix = f->rs->o.index;
+        bool found;
+        int r;
+
+        r = catalog_repo_get(ix->catalog, f->repo.id, &f->repo);
+        if (r != 0)
+                return r < 0 ? r : FETCH_E_ABSENT;
+        f->type = f->repo.type;
+        strcpy(f->name, f->repo.name);
+        return f->repo.scanned ? 0 : adopt_repo(ix->catalog, ix->store, f->repo.id, &found);
+}
+
+static void revision_begin(struct flight *f)
+{
+        struct resolver *rs = f->rs;
+        enum held held;
+        int r;
+
+        r = adopt_if_new(f);
+        if (r == 0)
+                r = look_held(rs, f->repo.id, f->revision, &held);
+        if (r != 0) {
+                flight_end(f, r);
+                return;
+        }
+        if (held == HELD_FRESH) {
+                flight_end(f, 0);
+                return;
+        }
+        if (gate_is_offline(rs->o.gate)) {
+                end_with_held(f, FETCH_E_OFFLINE);
+                return;
+        }
+        lock_take(&rs->lock);
+        f->hinted = strcmp(f->revision, "main") == 0 &&
+                    memory_hint_take(&rs->memory, f->repo.id, clock_ms(), f->sha, &f->last_modified);
+        lock_drop(&rs->lock);
+        if (f->hinted)
+                have_commit(f);
+        else
+                flight_ask_info(f, f->repo.hub_name, f->revision, info_step);
+}
+
+/* What can be answered without a flight; FETCH_PENDING: nothing. */
+static int answer_now(struct resolver *rs, const struct repo *repo, const char *revision, const char *key)
+{
+        bool offline = gate_is_offline(rs->o.gate);
+        enum held held;
+        int r;
+
+        r = look_held(rs, repo->id, revision, &held);
+        if (r < 0)
+                return r;
+        if (held == HELD_FRESH)
+                return 0;
+        if (held == HELD_OLD && (offline || gate_failed_within(rs->o.gate, RESOLVE_FAILED_MS)))
+                return 0;
+        if (offline)
+                return repo->scanned ? FETCH_E_OFFLINE : FETCH_PENDING;
+        lock_take(&rs->lock);
+        r = memory_refused(&rs->memory, key, clock_ms());
+        lock_drop(&rs->lock);
+        return r != 0 ? r : FETCH_PENDING;
+}
+
+int resolver_revision(struct resolver *rs, int64_t repo_id, const char *revision, fetch_done_fn done, void *arg,
+                      struct fetch_wait **ret_wait)
+{
+        struct flight wanted = {};
+        struct repo repo;
+        int r;
+
+        if (!revision_valid(revision))
+                return FETCH_E_ABSENT;
+        r = catalog_repo_get(rs->o.index->catalog, repo_id, &repo);
+        if (r != 0)
+                return r < 0 ? r : FETCH_E_ABSENT;
+        if (!policy_allows(rs->o.policy, repo.type, repo.name) ||
+            policy_denies(rs->o.policy, repo.type, repo.hub_name))
+                return FETCH_E_POLICY;
+        snprintf(wanted.key, sizeof(wanted.key), "#%" PRId64 "@%s", repo_id, revision);
+        r = answer_now(rs, &repo, revision, wanted.key);
+        if (r != FETCH_PENDING)
+                return r;
+        wanted.repo.id = repo_id;
+        snprintf(wanted.revision, sizeof(wanted.revision), "%s", revision);
+        return flight_join(rs, &wanted, revision_begin, done, arg, ret_wait);
+}

@@ -1,0 +1,539 @@
+/*
+ * Tests of the filler (fetch/fill*.c) over a fake hub, with the real index.
+ */
+#include "fixture.h"
+
+#define MB (UINT64_C(1) << 20)
+
+static struct blob *get_blob(size_t file)
+{
+        struct blob_row row;
+        struct blob *b;
+
+        know_main();
+        ck_assert_int_eq(catalog_blob_find(ix.catalog, fake.files[file].etag, fake.files[file].size, &row), 0);
+        ck_assert_int_eq(blobs_get(ix.blobs, row.id, &b), 0);
+        return b;
+}
+
+static int start_read(struct answer *a, struct blob *b, uint64_t start, uint64_t end)
+{
+        return fetch_read(fetch, b, start, end, answered, a, &a->wait);
+}
+
+static int do_read(struct blob *b, uint64_t start, uint64_t end)
+{
+        struct answer a = ANSWER_INIT;
+
+        return await(&a, start_read(&a, b, start, end));
+}
+
+static int do_whole(struct blob *b)
+{
+        struct answer a = ANSWER_INIT;
+
+        return await(&a, fetch_whole(fetch, b, answered, &a, &a.wait));
+}
+
+static int do_open(struct blob *b)
+{
+        struct answer a = ANSWER_INIT;
+
+        return await(&a, fetch_open(fetch, b, answered, &a, &a.wait));
+}
+
+static int set_offline(bool offline, bool now)
+{
+        struct answer a = ANSWER_INIT;
+
+        return await(&a, fetch_set_offline(fetch, offline, now, answered, &a));
+}
+
+static void assert_content(struct blob *b, uint64_t start, size_t len)
+{
+        unsigned char *got = malloc(len), *want = malloc(len);
+
+        ck_assert_int_eq(blob_read(b, got, len, start), (int)len);
+        fake_fill(want, start, len);
+        ck_assert_mem_eq(got, want, len);
+        free(got);
+        free(want);
+}
+
+/* Waits up to 10 s until the field of the fake has the value. */
+#define AWAIT_FAKE(field, value)                                            \
+        do {                                                                \
+                for (int i_ = 0; i_ < 1000 && FAKE_GET(field) != (value); i_++) \
+                        usleep(10000);                                      \
+                ck_assert(FAKE_GET(field) == (value));                      \
+        } while (0)
+
+static void assert_sent_once(void)
+{
+        pthread_mutex_lock(&fake.lock);
+        for (uint64_t p = 0; p <= (fake.files[0].size - 1) >> 12; p++)
+                ck_assert_uint_le(fake.sent[p], 2); /* two where a range ends within the page */
+        ck_assert_uint_le(fake.bytes, fake.files[0].size + fake.files[1].size + fake.files[2].size);
+        pthread_mutex_unlock(&fake.lock);
+}
+
+START_TEST(a_read_brings_its_bytes)
+{
+        struct blob *b = get_blob(0);
+
+        ck_assert_int_eq(do_open(b), 0);
+        ck_assert_int_eq(do_read(b, 3 * MB, 3 * MB + 100), 0);
+        assert_content(b, 3 * MB, 100);
+        ck_assert_uint_lt(blob_held_bytes(b), MB);
+        ck_assert_int_eq(do_read(b, fake.files[0].size - 1, UINT64_MAX), 0);
+        ck_assert_int_eq(do_read(b, fake.files[0].size, fake.files[0].size + 9), 0); /* behind the end */
+        assert_content(b, fake.files[0].size - 1, 1);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(whole_is_verified_and_published)
+{
+        struct blob *b = get_blob(0);
+        uint64_t size;
+        int fd;
+
+        ck_assert_int_eq(do_whole(b), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        ck_assert_int_ge(events_whole, 1);
+        ck_assert_int_eq(do_whole(b), 0);
+        ck_assert_int_eq(do_open(b), 0);
+        ck_assert_int_eq(store_blob_open(ix.store, REPO_MODEL, "Org/Name", fake.files[0].etag, &fd, &size), 0);
+        ck_assert_uint_eq(size, fake.files[0].size);
+        close(fd);
+        assert_content(b, 0, 5 * MB);
+        assert_sent_once();
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(an_empty_blob_is_whole)
+{
+        struct blob *b = get_blob(3);
+
+        ck_assert_int_eq(do_open(b), 0);
+        ck_assert_int_eq(do_whole(b), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(small_files_come_along)
+{
+        struct blob *b = get_blob(0), *small = get_blob(1), *other = get_blob(2);
+
+        ck_assert_int_eq(do_read(b, 0, 100), 0);
+        for (int i = 0; i < 1000 && !(blob_state_whole(blob_state(small)) && blob_state_whole(blob_state(other)));
+             i++)
+                usleep(10000);
+        ck_assert_int_eq(blob_state(small), BLOB_COMPLETE);
+        ck_assert_int_eq(blob_state(other), BLOB_COMPLETE);
+        ck_assert_int_eq(blob_state(b), BLOB_FILLING);
+        blob_unref(b);
+        blob_unref(small);
+        blob_unref(other);
+}
+END_TEST
+
+START_TEST(a_sequential_reader_completes)
+{
+        struct blob *b = get_blob(0);
+
+        for (uint64_t at = 0; at < 4 * MB; at += 131072)
+                ck_assert_int_eq(do_read(b, at, at + 131072), 0);
+        for (int i = 0; i < 1000 && !blob_state_whole(blob_state(b)); i++)
+                usleep(10000);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        assert_sent_once();
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(completion_is_a_choice)
+{
+        struct blob *b;
+
+        options.complete = _i == 0 ? COMPLETE_TOUCHED : COMPLETE_NEVER;
+        reopen();
+        b = get_blob(0);
+        ck_assert_int_eq(do_read(b, 0, 100), 0);
+        if (_i == 0) {
+                for (int i = 0; i < 1000 && !blob_state_whole(blob_state(b)); i++)
+                        usleep(10000);
+                ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        } else {
+                for (uint64_t at = 0; at < 4 * MB; at += 131072)
+                        ck_assert_int_eq(do_read(b, at, at + 131072), 0);
+                usleep(300000);
+                ck_assert_uint_lt(blob_held_bytes(b), fake.files[0].size); /* read ahead, no more */
+                /* what is all there is verified all the same */
+                ck_assert_int_eq(do_read(b, 0, fake.files[0].size), 0);
+                for (int i = 0; i < 1000 && !blob_state_whole(blob_state(b)); i++)
+                        usleep(10000);
+                ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        }
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(what_was_fetched_survives_a_restart)
+{
+        struct blob *b = get_blob(0);
+        int64_t id = blob_id(b);
+        uint64_t held;
+
+        ck_assert_int_eq(do_read(b, 3 * MB, 5 * MB), 0);
+        held = blob_held_bytes(b);
+        blob_unref(b);
+        reopen();
+        ck_assert_int_eq(blobs_get(ix.blobs, id, &b), 0);
+        ck_assert_uint_ge(blob_held_bytes(b), held);
+        ck_assert_int_eq(do_whole(b), 0);
+        assert_sent_once();
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(many_readers_share_transfers)
+{
+        static struct answer answers[200];
+        struct blob *b = get_blob(0);
+        int results[200];
+
+        for (int i = 0; i < 200; i++) {
+                answers[i] = (struct answer)ANSWER_INIT;
+                results[i] = start_read(&answers[i], b, (uint64_t)i % 50 * 131072, (uint64_t)i % 50 * 131072 + 131072);
+        }
+        for (int i = 0; i < 200; i++)
+                ck_assert_int_eq(await(&answers[i], results[i]), 0);
+        assert_content(b, 0, 50 * 131072);
+        assert_sent_once();
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(a_cancelled_read_is_answered_once)
+{
+        struct answer a = ANSWER_INIT;
+        struct blob *b = get_blob(0);
+
+        FAKE_SET(hold, true);
+        ck_assert_int_eq(start_read(&a, b, 0, 100), FETCH_PENDING);
+        fetch_cancel(a.wait);
+        ck_assert_int_eq(answer_count(&a), 1);
+        ck_assert_int_eq(a.result, -ECANCELED);
+        fetch_cancel(a.wait);
+        FAKE_SET(hold, false);
+        ck_assert_int_eq(do_read(b, 0, 100), 0);
+        ck_assert_int_eq(answer_count(&a), 1);
+        fetch_wait_unref(a.wait);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(single_failures_are_overcome)
+{
+        static const int results[] = { HUB_E_CUT,      HUB_E_STALLED,     HUB_E_EXPIRED,   HUB_E_RANGE,
+                                       HUB_E_UNREACHABLE, HUB_E_MALFORMED, HUB_E_FORBIDDEN, -ECANCELED };
+        struct blob *b = get_blob(0);
+
+        FAKE_SET(range_result, results[_i]);
+        FAKE_SET(range_cut, 5000);
+        FAKE_SET(range_failures, 1);
+        ck_assert_int_eq(do_whole(b), 0);
+        assert_content(b, 0, 2 * MB);
+        ck_assert_uint_eq(FAKE_GET(range_failures), 0);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(an_expired_url_is_asked_for_anew)
+{
+        struct blob *b = get_blob(0);
+        unsigned locates;
+
+        ck_assert_int_eq(do_open(b), 0);
+        locates = FAKE_GET(locates);
+        FAKE_SET(range_result, HUB_E_EXPIRED);
+        FAKE_SET(range_failures, 1);
+        ck_assert_int_eq(do_read(b, 0, 100), 0);
+        ck_assert_uint_ge(FAKE_GET(locates), locates + 1);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(a_server_without_ranges_is_asked_for_all)
+{
+        struct blob *b = get_blob(0);
+
+        FAKE_SET(range_result, HUB_E_RANGE);
+        FAKE_SET(range_failures, 4);
+        ck_assert_int_eq(do_read(b, MB, MB + 100), 0);
+        for (int i = 0; i < 1000 && !blob_state_whole(blob_state(b)); i++)
+                usleep(10000);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(a_wrong_hash_is_fetched_again)
+{
+        struct blob *b = get_blob(0);
+
+        FAKE_SET(corrupt, 1);
+        ck_assert_int_eq(do_whole(b), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        assert_content(b, 0, MB);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(a_wrong_hash_twice_is_corrupt)
+{
+        struct blob *b = get_blob(0);
+
+        FAKE_SET(corrupt, 10000);
+        ck_assert_int_eq(do_whole(b), FETCH_E_CORRUPT);
+        ck_assert_int_eq(blob_state(b), BLOB_QUARANTINED);
+        ck_assert_int_eq(do_open(b), FETCH_E_CORRUPT);
+        ck_assert_int_eq(do_read(b, 0, 1), FETCH_E_CORRUPT);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(unreachable_is_found_out_at_open)
+{
+        struct blob *b = get_blob(0);
+
+        FAKE_SET(locate_result, HUB_E_UNREACHABLE);
+        ck_assert_int_eq(do_open(b), FETCH_E_UNREACHABLE);
+        FAKE_SET(locate_result, HUB_E_FORBIDDEN);
+        ck_assert_int_eq(do_open(b), FETCH_E_FORBIDDEN);
+        FAKE_SET(locate_result, 0);
+        FAKE_SET(lie, 1);
+        ck_assert_int_eq(do_open(b), FETCH_E_UNREACHABLE);
+        FAKE_SET(lie, 0);
+        ck_assert_int_eq(do_open(b), 0);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(a_read_gives_up_at_its_deadline)
+{
+        struct blob *b;
+        uint64_t began;
+
+        options.read_deadline_s = 1;
+        reopen();
+        b = get_blob(0);
+        FAKE_SET(range_result, HUB_E_UNREACHABLE);
+        FAKE_SET(range_failures, 1000);
+        began = clock_ms();
+        ck_assert_int_eq(do_read(b, 0, 100), FETCH_E_UNREACHABLE);
+        ck_assert_uint_ge(clock_ms() - began, 900);
+        ck_assert_uint_le(FAKE_GET(ranges), 8);
+        FAKE_SET(range_failures, 0);
+        ck_assert_int_eq(do_read(b, 0, 100), 0);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(a_failing_disk_fails_its_readers_only)
+{
+        struct blob *b = get_blob(0), *small = get_blob(1), *other = get_blob(2);
+
+        /* the small ones first, lest they meet the fault */
+        ck_assert_int_eq(do_whole(small), 0);
+        ck_assert_int_eq(do_whole(other), 0);
+        blob_unref(small);
+        blob_unref(other);
+#ifdef WEIGHTFS_FAULTS
+        setenv("WEIGHTFS_FAULT", "blob.write:1", 1);
+        ck_assert_int_eq(do_read(b, 0, 100), -ENOSPC);
+        unsetenv("WEIGHTFS_FAULT");
+#endif
+        ck_assert_int_eq(do_read(b, 0, 100), 0);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(started_offline_asks_nobody)
+{
+        struct blob *b = get_blob(0), *small = get_blob(1);
+        int64_t id = blob_id(b), small_id = blob_id(small);
+        unsigned ranges;
+
+        ck_assert_int_eq(do_whole(small), 0);
+        blob_unref(b);
+        blob_unref(small);
+        options.offline = true;
+        ranges = FAKE_GET(ranges);
+        reopen();
+        ck_assert_int_eq(blobs_get(ix.blobs, id, &b), 0);
+        ck_assert_int_eq(blobs_get(ix.blobs, small_id, &small), 0);
+        ck_assert(fetch_is_offline(fetch));
+        ck_assert_int_eq(do_open(b), FETCH_E_OFFLINE);
+        ck_assert_int_eq(do_read(b, 0, 1), FETCH_E_OFFLINE);
+        ck_assert_int_eq(do_whole(b), FETCH_E_OFFLINE);
+        ck_assert_int_eq(do_open(small), 0);
+        ck_assert_int_eq(do_read(small, 0, 1), 0);
+        ck_assert_int_eq(set_offline(false, false), -EPERM);
+        ck_assert_uint_eq(FAKE_GET(ranges), ranges);
+        blob_unref(b);
+        blob_unref(small);
+}
+END_TEST
+
+START_TEST(switched_off_now_reads_are_parked)
+{
+        struct answer a = ANSWER_INIT;
+        struct blob *b = get_blob(0);
+
+        FAKE_SET(hold, true);
+        ck_assert_int_eq(start_read(&a, b, 0, 100), FETCH_PENDING);
+        AWAIT_FAKE(held, 1);
+        ck_assert_int_eq(set_offline(true, true), 0);
+        ck_assert(fetch_is_offline(fetch));
+        ck_assert_int_eq(set_offline(true, true), 0);
+        ck_assert_int_eq(answer_count(&a), 0);
+        ck_assert_int_eq(do_open(b), FETCH_E_OFFLINE);
+        FAKE_SET(hold, false);
+        usleep(100000);
+        ck_assert_int_eq(answer_count(&a), 0);
+        ck_assert_int_eq(set_offline(false, false), 0);
+        ck_assert_int_eq(await(&a, FETCH_PENDING), 0);
+        ck_assert_int_eq(events_mode, 2);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(switched_off_what_is_read_is_completed)
+{
+        struct answer a = ANSWER_INIT, off = ANSWER_INIT;
+        struct blob *b = get_blob(0);
+
+        FAKE_SET(hold, true);
+        ck_assert_int_eq(start_read(&a, b, 0, 100), FETCH_PENDING);
+        AWAIT_FAKE(held, 1);
+        ck_assert_int_eq(fetch_set_offline(fetch, true, false, answered, &off), FETCH_PENDING);
+        usleep(100000);
+        ck_assert_int_eq(answer_count(&off), 0);
+        FAKE_SET(hold, false);
+        ck_assert_int_eq(await(&off, FETCH_PENDING), 0);
+        ck_assert_int_eq(await(&a, FETCH_PENDING), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        ck_assert_int_eq(do_open(b), 0);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(the_end_cancels_who_waits)
+{
+        struct answer a = ANSWER_INIT, w = ANSWER_INIT;
+        struct blob *b = get_blob(0);
+
+        ck_assert_int_eq(do_open(b), 0);
+        FAKE_SET(hold, true);
+        ck_assert_int_eq(start_read(&a, b, 0, 100), FETCH_PENDING);
+        ck_assert_int_eq(fetch_whole(fetch, b, answered, &w, &w.wait), FETCH_PENDING);
+        AWAIT_FAKE(held, 1);
+        blob_unref(b);
+        fetch = fetch_free(fetch);
+        ck_assert_int_eq(await(&a, FETCH_PENDING), -ECANCELED);
+        ck_assert_int_eq(await(&w, FETCH_PENDING), -ECANCELED);
+}
+END_TEST
+
+/* ---- races ---- */
+
+#define RACERS 4
+
+static void *race(void *arg)
+{
+        struct blob *b = arg;
+        unsigned seed = (unsigned)(uintptr_t)&seed;
+
+        for (int i = 0; i < 100; i++) {
+                uint64_t at = (uint64_t)rand_r(&seed) % fake.files[0].size;
+                struct answer a = ANSWER_INIT;
+                int r = start_read(&a, b, at, at + 20000);
+
+                if (r == FETCH_PENDING && i % 3 == 0) {
+                        fetch_cancel(a.wait);
+                        r = await(&a, r);
+                        ck_assert(r == 0 || r == -ECANCELED);
+                } else {
+                        ck_assert_int_eq(await(&a, r), 0);
+                }
+                ck_assert_int_le(answer_count(&a), 1);
+        }
+        return NULL;
+}
+
+START_TEST(readers_and_cancels_race)
+{
+        struct blob *b = get_blob(0);
+        pthread_t threads[RACERS];
+        struct fetch_fill_info *fills;
+        struct fetch_status status;
+        size_t count;
+
+        for (int i = 0; i < RACERS; i++)
+                pthread_create(&threads[i], NULL, race, b);
+        for (int i = 0; i < 20; i++) {
+                ck_assert_int_eq(fetch_get_fills(fetch, &fills, &count), 0);
+                free(fills);
+                fetch_get_status(fetch, &status);
+                usleep(1000);
+        }
+        for (int i = 0; i < RACERS; i++)
+                pthread_join(threads[i], NULL);
+        ck_assert_int_eq(do_whole(b), 0);
+        assert_content(b, 0, fake.files[0].size);
+        blob_unref(b);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("filler");
+        TCase *t = tcase_create("filler");
+        SRunner *r;
+        int failed;
+
+        tcase_add_checked_fixture(t, setup, teardown);
+        tcase_set_timeout(t, 60);
+        tcase_add_test(t, a_read_brings_its_bytes);
+        tcase_add_test(t, whole_is_verified_and_published);
+        tcase_add_test(t, an_empty_blob_is_whole);
+        tcase_add_test(t, small_files_come_along);
+        tcase_add_test(t, a_sequential_reader_completes);
+        tcase_add_loop_test(t, completion_is_a_choice, 0, 2);
+        tcase_add_test(t, what_was_fetched_survives_a_restart);
+        tcase_add_test(t, many_readers_share_transfers);
+        tcase_add_test(t, a_cancelled_read_is_answered_once);
+        tcase_add_loop_test(t, single_failures_are_overcome, 0, 8);
+        tcase_add_test(t, an_expired_url_is_asked_for_anew);
+        tcase_add_test(t, a_server_without_ranges_is_asked_for_all);
+        tcase_add_test(t, a_wrong_hash_is_fetched_again);
+        tcase_add_test(t, a_wrong_hash_twice_is_corrupt);
+        tcase_add_test(t, unreachable_is_found_out_at_open);
+        tcase_add_test(t, a_read_gives_up_at_its_deadline);
+        tcase_add_test(t, a_failing_disk_fails_its_readers_only);
+        tcase_add_test(t, started_offline_asks_nobody);
+        tcase_add_test(t, switched_off_now_reads_are_parked);
+        tcase_add_test(t, switched_off_what_is_read_is_completed);
+        tcase_add_test(t, the_end_cancels_who_waits);
+        tcase_add_test(t, readers_and_cancels_race);
+        suite_add_tcase(s, t);
+        r = srunner_create(s);
+        srunner_run_all(r, CK_ENV);
+        failed = srunner_ntests_failed(r);
+        srunner_free(r);
+        return failed == 0 ? 0 : 1;
+}

@@ -1,0 +1,413 @@
+/*
+ * Tests of the resolver (fetch/resolve*.c) over a fake hub, with the real index.
+ */
+#include "fixture.h"
+
+#include "fetch/resolve_memory.h"
+
+#include <fcntl.h>
+
+#define OTHER_SHA "3333333333333333333333333333333333333333"
+
+static bool store_has(const char *path)
+{
+        return faccessat(store_hub_fd(ix.store), path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Makes the ref look as if it was confirmed long ago. */
+static void age_ref(int64_t repo, const char *name)
+{
+        struct ref ref;
+
+        ck_assert_int_eq(catalog_ref_find(ix.catalog, repo, name, &ref), 0);
+        ck_assert_int_eq(catalog_ref_set(ix.catalog, repo, name, ref.commit, 1000, &ref), 0);
+}
+
+START_TEST(a_repo_becomes_known_once)
+{
+        struct repo repo;
+
+        ck_assert_int_eq(ask_repo("Org/Name"), 0);
+        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "Org/Name", &repo), 0);
+        ck_assert(repo.resolved);
+        ck_assert_int_eq(ask_repo("Org/Name"), 0);
+        ck_assert_uint_eq(FAKE_GET(infos), 1);
+}
+END_TEST
+
+START_TEST(absent_is_remembered)
+{
+        struct repo repo;
+
+        ck_assert_int_eq(ask_repo("No/Such"), FETCH_E_ABSENT);
+        ck_assert_int_eq(ask_repo("No/Such"), FETCH_E_ABSENT);
+        ck_assert_uint_eq(FAKE_GET(infos), 1);
+        ck_assert_int_eq(ask_repo("no--id"), FETCH_E_ABSENT);
+        ck_assert_uint_eq(FAKE_GET(infos), 1);
+        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "No/Such", &repo), CATALOG_E_NONE);
+}
+END_TEST
+
+START_TEST(forbidden_is_remembered)
+{
+        FAKE_SET(info_result, HUB_E_FORBIDDEN);
+        ck_assert_int_eq(ask_repo("Org/Name"), FETCH_E_FORBIDDEN);
+        ck_assert_int_eq(ask_repo("Org/Name"), FETCH_E_FORBIDDEN);
+        ck_assert_uint_eq(FAKE_GET(infos), 1);
+}
+END_TEST
+
+START_TEST(unreachable_is_not_remembered)
+{
+        FAKE_SET(info_result, _i == 0 ? HUB_E_UNREACHABLE : HUB_E_MALFORMED);
+        ck_assert_int_eq(ask_repo("Org/Name"), FETCH_E_UNREACHABLE);
+        FAKE_SET(info_result, 0);
+        ck_assert_int_eq(ask_repo("Org/Name"), 0);
+}
+END_TEST
+
+START_TEST(a_renamed_repo_keeps_the_name_asked_for)
+{
+        struct repo repo;
+
+        FAKE_COPY(renamed, "New/Name");
+        ck_assert_int_eq(ask_repo("Old/Name"), 0);
+        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "Old/Name", &repo), 0);
+        ck_assert_str_eq(repo.hub_name, "New/Name");
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+        ck_assert(store_has("models--New--Name/refs/main"));
+        ck_assert(store_has("models--Old--Name"));
+}
+END_TEST
+
+START_TEST(policy_comes_first)
+{
+        static const char *const deny[] = { "Org/*", "New/*", NULL };
+        struct repo repo = know_main();
+        unsigned infos;
+
+        options.deny = deny;
+        reopen();
+        infos = FAKE_GET(infos);
+        ck_assert_int_eq(ask_repo("Org/Name"), FETCH_E_POLICY);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), FETCH_E_POLICY);
+        ck_assert_int_eq(ask_repo("Org/Other"), FETCH_E_POLICY);
+        ck_assert_uint_eq(FAKE_GET(infos), infos);
+        FAKE_COPY(renamed, "New/Name");
+        ck_assert_int_eq(ask_repo("Old/Name"), FETCH_E_POLICY);
+        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "Old/Name", &repo), CATALOG_E_NONE);
+        ck_assert(!fetch_policy_allows(fetch, REPO_MODEL, "Org/X"));
+        ck_assert(fetch_policy_allows(fetch, REPO_DATASET, "Org/X"));
+}
+END_TEST
+
+START_TEST(a_revision_brings_its_listing)
+{
+        struct repo repo = know_main();
+        struct commit commit;
+        struct ref ref;
+
+        ck_assert_int_eq(catalog_ref_find(ix.catalog, repo.id, "main", &ref), 0);
+        ck_assert_str_eq(ref.sha, FAKE_SHA);
+        ck_assert_int_eq(catalog_commit_get(ix.catalog, ref.commit, &commit), 0);
+        ck_assert(commit.whole_listing);
+        ck_assert_uint_eq(commit.files, FAKE_FILES);
+        ck_assert_int_eq(commit.mtime, 1700000000);
+        ck_assert(store_has("models--Org--Name/trees/" FAKE_SHA ".json"));
+        ck_assert(store_has("models--Org--Name/refs/main"));
+        ck_assert_uint_eq(FAKE_GET(infos), 1); /* the repo's own answer told the commit */
+        ck_assert_int_eq(events_moved, 1);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+        ck_assert_int_eq(ask_revision(repo.id, FAKE_SHA), 0);
+        ck_assert_uint_eq(FAKE_GET(infos), 1);
+        ck_assert_uint_eq(FAKE_GET(trees), 1);
+}
+END_TEST
+
+START_TEST(an_old_ref_is_confirmed)
+{
+        struct repo repo = know_main();
+        struct ref ref;
+
+        age_ref(repo.id, "main");
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+        ck_assert_uint_eq(FAKE_GET(infos), 2);
+        ck_assert_uint_eq(FAKE_GET(trees), 1);
+        ck_assert_int_eq(catalog_ref_find(ix.catalog, repo.id, "main", &ref), 0);
+        ck_assert_int_gt(ref.checked, 1000);
+        ck_assert_int_eq(events_moved, 1);
+        age_ref(repo.id, "main");
+        FAKE_COPY(sha, OTHER_SHA);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+        ck_assert_int_eq(catalog_ref_find(ix.catalog, repo.id, "main", &ref), 0);
+        ck_assert_str_eq(ref.sha, OTHER_SHA);
+        ck_assert_int_eq(events_moved, 2);
+}
+END_TEST
+
+START_TEST(what_is_held_answers_for_a_hub_that_is_down)
+{
+        struct repo repo = know_main();
+        unsigned infos;
+
+        age_ref(repo.id, "main");
+        FAKE_SET(info_result, HUB_E_UNREACHABLE);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+        infos = FAKE_GET(infos);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0); /* at once, for three seconds */
+        ck_assert_uint_eq(FAKE_GET(infos), infos);
+        ck_assert_int_eq(ask_revision(repo.id, "v1"), FETCH_E_UNREACHABLE);
+        ck_assert_uint_eq(FAKE_GET(infos), infos + 1);
+        ck_assert_int_eq(ask_revision(repo.id, OTHER_SHA), FETCH_E_UNREACHABLE);
+}
+END_TEST
+
+START_TEST(a_ref_that_is_gone_is_removed)
+{
+        struct repo repo = know_main();
+        struct ref ref;
+
+        ck_assert_int_eq(ask_revision(repo.id, "refs/pr/1"), 0);
+        age_ref(repo.id, "refs/pr/1");
+        FAKE_SET(revision_result, HUB_E_ABSENT);
+        ck_assert_int_eq(ask_revision(repo.id, "refs/pr/1"), FETCH_E_ABSENT);
+        ck_assert_int_eq(catalog_ref_find(ix.catalog, repo.id, "refs/pr/1", &ref), CATALOG_E_NONE);
+        ck_assert(!store_has("models--Org--Name/refs/refs/pr/1"));
+        ck_assert(store_has("models--Org--Name/refs/main"));
+        ck_assert_int_eq(ask_revision(repo.id, OTHER_SHA), FETCH_E_ABSENT);
+        ck_assert_int_eq(ask_revision(repo.id, "bad..name"), FETCH_E_ABSENT);
+}
+END_TEST
+
+START_TEST(the_folder_of_a_ref_becomes_known)
+{
+        struct repo repo = know_main();
+        struct ref_dir folder;
+        struct ref ref;
+
+        FAKE_SET(revision_result, HUB_E_ABSENT);
+        pthread_mutex_lock(&fake.lock);
+        strcpy(fake.nested_ref, "feature/x");
+        pthread_mutex_unlock(&fake.lock);
+        ck_assert_int_eq(ask_revision(repo.id, "feature"), FETCH_E_ABSENT);
+        ck_assert_int_eq(catalog_ref_find(ix.catalog, repo.id, "feature", &ref), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_ref_dir_find(ix.catalog, repo.id, "feature", &folder), 0);
+        ck_assert_int_eq(catalog_ref_find(ix.catalog, repo.id, "feature/x", &ref), 0);
+        ck_assert(store_has("models--Org--Name/refs/feature/x"));
+}
+END_TEST
+
+START_TEST(a_repo_that_seems_gone_loses_nothing)
+{
+        struct repo repo = know_main();
+        struct ref ref;
+
+        age_ref(repo.id, "main");
+        FAKE_SET(info_result, HUB_E_ABSENT);
+        FAKE_SET(revision_result, HUB_E_ABSENT);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), FETCH_E_ABSENT);
+        ck_assert_int_eq(catalog_ref_find(ix.catalog, repo.id, "main", &ref), 0);
+        ck_assert(store_has("models--Org--Name/refs/main"));
+}
+END_TEST
+
+START_TEST(equal_questions_share_a_flight)
+{
+        static struct answer answers[50];
+        int results[50];
+
+        FAKE_SET(hold_names, true);
+        for (int i = 0; i < 50; i++) {
+                answers[i] = (struct answer)ANSWER_INIT;
+                results[i] = fetch_repo(fetch, REPO_MODEL, "Org/Name", answered, &answers[i],
+                                        &answers[i].wait);
+                ck_assert_int_eq(results[i], FETCH_PENDING);
+        }
+        fetch_cancel(answers[7].wait);
+        ck_assert_int_eq(answers[7].result, -ECANCELED);
+        FAKE_SET(hold_names, false);
+        for (int i = 0; i < 50; i++) {
+                ck_assert_int_eq(await(&answers[i], results[i]), i == 7 ? -ECANCELED : 0);
+                ck_assert_int_eq(answer_count(&answers[i]), 1);
+        }
+        ck_assert_uint_eq(FAKE_GET(infos), 1);
+}
+END_TEST
+
+START_TEST(a_flood_is_paced_and_never_absent)
+{
+        static struct answer answers[200];
+        unsigned served = 0, refused = 0;
+        char name[32];
+        int results[200];
+
+        for (int i = 0; i < 200; i++) {
+                answers[i] = (struct answer)ANSWER_INIT;
+                snprintf(name, sizeof(name), "Many/r%d", i);
+                results[i] = fetch_repo(fetch, REPO_MODEL, name, answered, &answers[i], &answers[i].wait);
+        }
+        for (int i = 0; i < 200; i++) {
+                int r = await(&answers[i], results[i]);
+
+                ck_assert(r == 0 || r == FETCH_E_UNREACHABLE);
+                served += r == 0;
+                refused += r != 0;
+        }
+        ck_assert_uint_ge(served, MEMORY_BURST);
+        ck_assert_uint_ge(refused, 100);
+}
+END_TEST
+
+START_TEST(offline_what_is_held_is_all)
+{
+        struct repo repo = know_main();
+        unsigned infos;
+
+        age_ref(repo.id, "main");
+        options.offline = true;
+        reopen();
+        infos = FAKE_GET(infos);
+        ck_assert_int_eq(ask_repo("Org/Name"), 0);
+        ck_assert_int_eq(ask_repo("Org/Other"), FETCH_E_OFFLINE);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+        ck_assert_int_eq(ask_revision(repo.id, "v1"), FETCH_E_OFFLINE);
+        ck_assert_int_eq(ask_revision(repo.id, OTHER_SHA), FETCH_E_OFFLINE);
+        ck_assert_uint_eq(FAKE_GET(infos), infos);
+}
+END_TEST
+
+START_TEST(a_lost_catalogue_comes_back_by_adoption)
+{
+        char path[128];
+        struct repo repo;
+
+        know_main();
+        close_all();
+        snprintf(path, sizeof(path), "%s/state", dir);
+        nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        options.offline = true;
+        open_all();
+        ck_assert_int_eq(ask_repo("Org/Name"), 0);
+        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "Org/Name", &repo), 0);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+        ck_assert_int_eq(ask_revision(repo.id, FAKE_SHA), 0);
+}
+END_TEST
+
+START_TEST(the_end_cancels_flights)
+{
+        struct answer a = ANSWER_INIT;
+
+        FAKE_SET(hold_names, true);
+        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name", answered, &a, &a.wait), FETCH_PENDING);
+        fetch = fetch_free(fetch);
+        ck_assert_int_eq(await(&a, FETCH_PENDING), -ECANCELED);
+}
+END_TEST
+
+START_TEST(a_switch_ends_flights_as_offline)
+{
+        struct answer a = ANSWER_INIT, off = ANSWER_INIT;
+
+        FAKE_SET(hold_names, true);
+        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name", answered, &a, &a.wait), FETCH_PENDING);
+        ck_assert_int_eq(await(&off, fetch_set_offline(fetch, true, false, answered, &off)), 0);
+        ck_assert_int_eq(await(&a, FETCH_PENDING), FETCH_E_OFFLINE);
+}
+END_TEST
+
+/* ---- options ---- */
+
+START_TEST(wrong_options_are_said)
+{
+        static const char *const globs[] = { "Org/[a", NULL };
+        static const char *const urls[] = { "",          "hub.example",        "ftp://hub.example", "https://",
+                                            "https://a/", "https://u:p@h",      "https://h?q",       "https://h/a b",
+                                            "https://:80" };
+        struct errmsg err = {};
+        struct fetch *f;
+
+        for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
+                struct fetch_options o = { .endpoint = urls[i] };
+
+                err.text[0] = '\0';
+                ck_assert_int_eq(fetch_new(&o, &ix, &f, &err), -EINVAL);
+                ck_assert_str_ne(err.text, "");
+        }
+        options = (struct fetch_options){ .endpoint = "https://h", .deny = globs };
+        ck_assert_int_eq(fetch_new(&options, &ix, &f, &err), -EINVAL);
+        options = (struct fetch_options){ .endpoint = "http://h.example:80", .token = "t" };
+        ck_assert_int_eq(fetch_new(&options, &ix, &f, &err), -EINVAL);
+        ck_assert_ptr_nonnull(strstr(err.text, "plain http"));
+}
+END_TEST
+
+/* ---- memory ---- */
+
+START_TEST(memory_forgets)
+{
+        char sha[COMMIT_HEX + 1], key[32];
+        struct memory m;
+        int64_t modified;
+
+        memory_init(&m, 1000);
+        memory_refuse(&m, "a", FETCH_E_ABSENT, 1000);
+        ck_assert_int_eq(memory_refused(&m, "a", 1000 + MEMORY_REFUSED_MS - 1), FETCH_E_ABSENT);
+        ck_assert_int_eq(memory_refused(&m, "a", 1000 + MEMORY_REFUSED_MS), 0);
+        for (int i = 0; i <= MEMORY_REFUSED_MAX; i++) {
+                snprintf(key, sizeof(key), "k%d", i);
+                memory_refuse(&m, key, FETCH_E_FORBIDDEN, 2000);
+        }
+        ck_assert_int_eq(memory_refused(&m, "k0", 2000), 0);
+        ck_assert_int_eq(memory_refused(&m, "k1", 2000), FETCH_E_FORBIDDEN);
+        memory_hint_put(&m, 5, FAKE_SHA, 7, 2000);
+        ck_assert(!memory_hint_take(&m, 6, 2000, sha, &modified));
+        ck_assert(memory_hint_take(&m, 5, 2000, sha, &modified));
+        ck_assert_str_eq(sha, FAKE_SHA);
+        ck_assert(!memory_hint_take(&m, 5, 2000, sha, &modified));
+        memory_hint_put(&m, 5, FAKE_SHA, 7, 2000);
+        ck_assert(!memory_hint_take(&m, 5, 2000 + MEMORY_HINT_MS, sha, &modified));
+        for (int i = 0; i < MEMORY_BURST; i++)
+                ck_assert(memory_may_ask(&m, 2000));
+        ck_assert(!memory_may_ask(&m, 2000));
+        ck_assert(memory_may_ask(&m, 3000));
+        memory_done(&m);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("resolve");
+        TCase *t = tcase_create("resolve");
+        SRunner *r;
+        int failed;
+
+        tcase_add_checked_fixture(t, setup, teardown);
+        tcase_set_timeout(t, 60);
+        tcase_add_test(t, a_repo_becomes_known_once);
+        tcase_add_test(t, absent_is_remembered);
+        tcase_add_test(t, forbidden_is_remembered);
+        tcase_add_loop_test(t, unreachable_is_not_remembered, 0, 2);
+        tcase_add_test(t, a_renamed_repo_keeps_the_name_asked_for);
+        tcase_add_test(t, policy_comes_first);
+        tcase_add_test(t, a_revision_brings_its_listing);
+        tcase_add_test(t, an_old_ref_is_confirmed);
+        tcase_add_test(t, what_is_held_answers_for_a_hub_that_is_down);
+        tcase_add_test(t, a_ref_that_is_gone_is_removed);
+        tcase_add_test(t, the_folder_of_a_ref_becomes_known);
+        tcase_add_test(t, a_repo_that_seems_gone_loses_nothing);
+        tcase_add_test(t, equal_questions_share_a_flight);
+        tcase_add_test(t, a_flood_is_paced_and_never_absent);
+        tcase_add_test(t, offline_what_is_held_is_all);
+        tcase_add_test(t, a_lost_catalogue_comes_back_by_adoption);
+        tcase_add_test(t, the_end_cancels_flights);
+        tcase_add_test(t, a_switch_ends_flights_as_offline);
+        tcase_add_test(t, wrong_options_are_said);
+        tcase_add_test(t, memory_forgets);
+        suite_add_tcase(s, t);
+        r = srunner_create(s);
+        srunner_run_all(r, CK_ENV);
+        failed = srunner_ntests_failed(r);
+        srunner_free(r);
+        return failed == 0 ? 0 : 1;
+}
