@@ -1,0 +1,204 @@
+/*
+ * Files: blobs, refs, trees, and the empty ones that say that a path does not exist.
+ *
+ * Handles carry no state: every request names its node, so a daemon that takes a live mount over
+ * can go on. Reads of bytes that are held are answered by the session thread at once; others wait
+ * in fetch/ without a thread.
+ */
+#define LOG_COMPONENT "fs"
+
+#include "fs/internal.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#define READ_MAX (1u << 20) /* libfuse's max_write, which also bounds reads */
+
+/* A buffer per thread that ever read, freed with the thread: no malloc of a megabyte per request. */
+static pthread_key_t buffer_key;
+static pthread_once_t buffer_once = PTHREAD_ONCE_INIT;
+
+static void make_buffer_key(void)
+{
+        pthread_key_create(&buffer_key, free);
+}
+
+static char *read_buffer(void)
+{
+        char *buffer;
+
+        pthread_once(&buffer_once, make_buffer_key);
+        buffer = pthread_getspecific(buffer_key);
+        if (!buffer) {
+                buffer = malloc(READ_MAX);
+                if (buffer && pthread_setspecific(buffer_key, buffer) != 0) {
+                        free(buffer);
+                        buffer = NULL;
+                }
+        }
+        return buffer;
+}
+
+/* The blob of a node; -ESTALE when the catalogue does not know it. */
+static int node_blob(struct fs *fs, struct node n, struct blob **ret)
+{
+        int r = blobs_get(fs->blobs, n.id, ret);
+
+        return r > 0 ? -ESTALE : r;
+}
+
+DEFINE_CLEANUP(struct blob *, blob, blob_unref)
+
+static int open_blob(struct request *rq)
+{
+        CLEANUP(cleanup_blob) struct blob *b = NULL;
+        int r = node_blob(rq->fs, rq->node, &b);
+
+        if (r != 0)
+                return r;
+        /* N2: a node of a complete incarnation that is no more must not be opened again; the
+         * kernel then looks its path up anew. */
+        if ((rq->node.low & 1) && blob_incarnation(b) != rq->node.low)
+                return -ESTALE;
+        if (blob_state_whole(blob_state(b))) {
+                if (blob_state(b) == BLOB_ADOPTED)
+                        fetch_verify(rq->fs->fetch, b);
+                return 0;
+        }
+        return ask_open(rq, b);
+}
+
+int file_open(struct request *rq)
+{
+        int r = 0;
+
+        if (node_is_dir(rq->node))
+                return -EISDIR;
+        if (rq->node.kind == NODE_SNAP_LINK)
+                return -ELOOP;
+        if (rq->node.kind == NODE_BLOB) {
+                r = open_blob(rq);
+        } else {
+                struct stat st;
+
+                r = tree_attr(rq->fs, rq->node, &st, NULL);
+        }
+        if (r != 0)
+                return r;
+        rq->fi.fh = 0;
+        rq->fi.keep_cache = 1; /* what a node holds never changes */
+        rq->fi.noflush = 1;
+        fuse_reply_open(rq->req, &rq->fi);
+        return 0;
+}
+
+static int reply_slice(struct request *rq, const char *data, size_t len)
+{
+        if (rq->offset >= len)
+                fuse_reply_buf(rq->req, NULL, 0);
+        else
+                fuse_reply_buf(rq->req, data + rq->offset, min_u64(rq->size, len - rq->offset));
+        return 0;
+}
+
+static int read_ref(struct request *rq)
+{
+        struct commit commit;
+        struct ref ref;
+        int r;
+
+        if (rq->node.kind == NODE_REF) {
+                r = catalog_ref_get(rq->fs->catalog, rq->node.id, &ref);
+                return r == 0 ? reply_slice(rq, ref.sha, COMMIT_HEX) : r > 0 ? -ESTALE : r;
+        }
+        r = catalog_commit_get(rq->fs->catalog, rq->node.id, &commit);
+        return r == 0 ? reply_slice(rq, commit.sha, COMMIT_HEX) : r > 0 ? -ESTALE : r;
+}
+
+static int reply_fd(struct request *rq, int fd)
+{
+        char *buffer = read_buffer();
+        ssize_t n;
+
+        if (!buffer)
+                return -ENOMEM;
+        n = pread_all(fd, buffer, min_u64(rq->size, READ_MAX), rq->offset);
+        if (n < 0)
+                return (int)n;
+        fuse_reply_buf(rq->req, buffer, (size_t)n);
+        return 0;
+}
+
+static int read_tree(struct request *rq)
+{
+        CLEANUP_FD int fd = -1;
+        struct commit commit;
+        struct repo repo;
+        uint64_t size;
+        int r = catalog_commit_get(rq->fs->catalog, rq->node.id, &commit);
+
+        if (r == 0)
+                r = catalog_repo_get(rq->fs->catalog, commit.repo, &repo);
+        if (r == 0)
+                r = store_tree_open(rq->fs->store, repo.type, repo.hub_name, commit.sha, &fd, &size);
+        if (r != 0)
+                return r > 0 ? -ESTALE : r;
+        return reply_fd(rq, fd);
+}
+
+/* Makes a range be held. It may be given up again between the answer and now (a wrong hash): then
+ * the question is asked anew. */
+static int need_range(struct request *rq, struct blob *b, uint64_t start, uint64_t end)
+{
+        for (int tries = 0; tries < 3; tries++) {
+                int r = ask_read(rq, b, start, end);
+
+                if (r != 0 || blob_holds(b, start, end))
+                        return r;
+                rq->asked[ASK_READ] = false;
+        }
+        return -EIO;
+}
+
+static int read_blob(struct request *rq)
+{
+        CLEANUP(cleanup_blob) struct blob *b = NULL;
+        char *buffer = read_buffer();
+        uint64_t end;
+        ssize_t n;
+        int r = node_blob(rq->fs, rq->node, &b);
+
+        if (r != 0)
+                return r;
+        if (!buffer)
+                return -ENOMEM;
+        if (rq->offset >= blob_size(b))
+                return reply_slice(rq, NULL, 0);
+        end = min_u64(rq->offset + min_u64(rq->size, READ_MAX), blob_size(b));
+        r = need_range(rq, b, rq->offset, end);
+        if (r != 0)
+                return r;
+        n = blob_read(b, buffer, end - rq->offset, rq->offset);
+        if (n < 0)
+                return (int)n;
+        fuse_reply_buf(rq->req, buffer, (size_t)n);
+        return 0;
+}
+
+int file_read(struct request *rq)
+{
+        switch (rq->node.kind) {
+        case NODE_BLOB:
+                return read_blob(rq);
+        case NODE_REF:
+        case NODE_REF_COMMIT:
+                return read_ref(rq);
+        case NODE_TREE:
+                return read_tree(rq);
+        case NODE_ABSENT_FILE:
+                return reply_slice(rq, NULL, 0);
+        default:
+                return -EINVAL;
+        }
+}

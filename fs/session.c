@@ -1,0 +1,240 @@
+/*
+ * The session with the kernel: mounting, INIT, the loop that reads requests, unmounting.
+ *
+ * The loop is our own. Requests are read into memory that is locked and touched beforehand: a
+ * process killed inside read(2) on a page that is not there would give EIO to the application. Each
+ * thread has one slot, so that a successor can find what was read but not answered. No clone_fd:
+ * its descriptors die with the daemon.
+ */
+#define LOG_COMPONENT "fs"
+
+#include "fs/internal.h"
+
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SESSION_THREADS 8
+#define SLOT_SIZE 8192u /* FUSE_MIN_READ_BUFFER: the largest request of a read-only mount fits */
+/* The kernel insists on room for a write of max_write; the rest of the mapping is never touched. */
+#define SLOT_MAPPING (SLOT_SIZE + (2u << 20))
+
+extern char **environ;
+
+/* ---- mounting ---- */
+
+static struct errmsg mount_error; /* what libfuse said last; mounting happens once, on one thread */
+
+static void collect_libfuse_message(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+        if (level > FUSE_LOG_ERR)
+                return;
+        vsnprintf(mount_error.text, sizeof(mount_error.text), fmt, ap);
+        mount_error.text[strcspn(mount_error.text, "\n")] = '\0';
+}
+
+static void log_libfuse_message(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+        char text[512];
+
+        vsnprintf(text, sizeof(text), fmt, ap);
+        text[strcspn(text, "\n")] = '\0';
+        if (level <= FUSE_LOG_ERR)
+                log_warn("libfuse: %s", text);
+        else
+                log_debug("libfuse: %s", text);
+}
+
+/* Appends "name=value" with what libfuse's option parser needs escaped. */
+static void append_escaped(char *out, size_t room, const char *name, const char *value)
+{
+        size_t n = strlen(out);
+
+        n += (size_t)snprintf(out + n, room - n, ",%s=", name);
+        for (; *value && n + 3 < room; value++) {
+                if (*value == ',' || *value == '\\')
+                        out[n++] = '\\';
+                out[n++] = *value;
+        }
+        out[n] = '\0';
+}
+
+static struct fuse_session *session_new(struct fs *fs)
+{
+        char options[2 * PATH_MAX + 512] = "ro,nosuid,nodev,default_permissions,subtype=weightfs";
+        char *argv[] = { "weightfs", "-o", options, NULL };
+        struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+        struct fuse_session *se;
+        size_t n;
+
+        append_escaped(options, sizeof(options), "fsname", fs->source);
+        n = strlen(options);
+        snprintf(options + n, sizeof(options) - n, "%s%s%s", fs->options.allow_other ? ",allow_other" : "",
+                 fs->mount_options ? "," : "", fs->mount_options ? fs->mount_options : "");
+        se = fuse_session_new(&args, &fs_ops, sizeof(fs_ops), fs);
+        fuse_opt_free_args(&args);
+        return se;
+}
+
+static int mount_failed(struct fs *fs, struct errmsg *err)
+{
+        int r = errno ? -errno : -EIO;
+
+        if (access("/dev/fuse", F_OK) < 0)
+                return errmsg_set(err, -ENODEV,
+                                  "/dev/fuse is not there: load the module (modprobe fuse), or give the container "
+                                  "--device /dev/fuse");
+        if (strstr(mount_error.text, "allow_other"))
+                return errmsg_set(err, -EPERM,
+                                  "mounting %s with allow_other is refused: put a line user_allow_other into "
+                                  "/etc/fuse.conf, or mount as root", fs->mountpoint);
+        return errmsg_set(err, r, "mounting on %s failed: %s", fs->mountpoint,
+                          mount_error.text[0] ? mount_error.text : strerror(-r));
+}
+
+/* Reads and answers INIT, which the kernel sent with the mount. */
+static int serve_init(struct fs *fs)
+{
+        struct fuse_buf buf = {};
+        int n;
+
+        do
+                n = fuse_session_receive_buf(fs->se, &buf);
+        while (n == -EINTR);
+        if (n > 0)
+                fuse_session_process_buf(fs->se, &buf);
+        free(buf.mem);
+        return n > 0 ? 0 : n < 0 ? n : -EIO;
+}
+
+int fs_mount(struct fs *fs, struct errmsg *err)
+{
+        int r;
+
+        fuse_set_log_func(collect_libfuse_message);
+        errno = 0;
+        fs->se = session_new(fs);
+        if (!fs->se)
+                return mount_failed(fs, err);
+        errno = 0;
+        if (fuse_session_mount(fs->se, fs->mountpoint) < 0)
+                return mount_failed(fs, err);
+        fuse_set_log_func(log_libfuse_message);
+        r = serve_init(fs);
+        if (r < 0)
+                return errmsg_set(err, r, "the kernel did not greet the mount on %s: %s", fs->mountpoint,
+                                  strerror(-r));
+        return 0;
+}
+
+/* ---- serving ---- */
+
+struct session_thread {
+        pthread_t thread;
+        struct fs *fs;
+        char *slot;
+        int result;
+};
+
+static int slot_new(char **ret)
+{
+        char *slot = mmap(NULL, SLOT_MAPPING, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                          -1, 0);
+
+        if (slot == MAP_FAILED)
+                return -errno;
+        memset(slot, 0, SLOT_SIZE);
+        if (mlock(slot, SLOT_SIZE) < 0)
+                log_debug("request slots are not locked: %s", strerror(errno));
+        *ret = slot;
+        return 0;
+}
+
+static void *serve(void *arg)
+{
+        struct session_thread *t = arg;
+        struct fuse_session *se = t->fs->se;
+
+        pthread_setname_np(pthread_self(), "wfs-session");
+        for (;;) {
+                ssize_t n = read(fuse_session_fd(se), t->slot, SLOT_MAPPING);
+                struct fuse_buf buf = { .mem = t->slot };
+
+                if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
+                        continue; /* ENOENT: the request was interrupted before it was read */
+                if (n < 0) {
+                        t->result = errno == ENODEV ? 0 : -errno;
+                        return NULL;
+                }
+                if ((size_t)n < sizeof(struct fuse_in_header))
+                        continue;
+                buf.size = (size_t)n;
+                fuse_session_process_buf(se, &buf);
+        }
+}
+
+int fs_run(struct fs *fs)
+{
+        struct session_thread threads[SESSION_THREADS] = {};
+        unsigned count = 0;
+        int r = 0;
+
+        for (; count < SESSION_THREADS && r == 0; count++) {
+                struct session_thread *t = &threads[count];
+
+                t->fs = fs;
+                r = slot_new(&t->slot);
+                if (r == 0)
+                        r = -pthread_create(&t->thread, NULL, serve, t);
+                if (r < 0)
+                        break;
+        }
+        if (r < 0 && count > 0)
+                log_warn("serving with %u of %u threads: %s", count, SESSION_THREADS, strerror(-r));
+        if (count > 0)
+                r = 0;
+        for (unsigned i = 0; i < count; i++) {
+                pthread_join(threads[i].thread, NULL);
+                if (threads[i].result < 0)
+                        r = threads[i].result;
+        }
+        for (unsigned i = 0; i < SESSION_THREADS; i++)
+                if (threads[i].slot)
+                        munmap(threads[i].slot, SLOT_MAPPING);
+        fs->unmounted = true;
+        return r;
+}
+
+/* ---- unmounting ---- */
+
+static int run_fusermount(const char *mountpoint, bool lazy)
+{
+        char *argv[] = { "fusermount3", "-u", "-q", lazy ? "-z" : "--", lazy ? "--" : (char *)mountpoint,
+                         lazy ? (char *)mountpoint : NULL, NULL };
+        pid_t pid;
+        int status, r = -posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
+
+        if (r < 0)
+                return r;
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return -errno;
+        return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
+}
+
+int fs_unmount(struct fs *fs, bool lazy)
+{
+        if (fs->unmounted)
+                return 0;
+        if (umount2(fs->mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0 || errno == EINVAL)
+                return 0; /* EINVAL: someone was faster */
+        if (errno != EPERM)
+                return -errno;
+        return run_fusermount(fs->mountpoint, lazy);
+}
