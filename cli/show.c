@@ -1,0 +1,200 @@
+/*
+ * Implementation of show.h.
+ */
+#include "cli/show.h"
+
+#include "cli/format.h"
+#include "cli/jsonio.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define NAME_COLUMNS_MIN 24
+#define NAME_COLUMNS_MAX 72 /* longer names are shown whole and push the rest of their line */
+
+static bool is_true(const json_t *object, const char *key)
+{
+        return json_is_true(json_object_get(object, key));
+}
+
+/* The column that fits the members called @key. */
+static size_t widest(const json_t *list, const char *key)
+{
+        size_t most = NAME_COLUMNS_MIN, i;
+        json_t *one;
+
+        json_array_foreach((json_t *)list, i, one)
+        {
+                size_t n = text_columns(json_get_text(one, key));
+
+                if (n > most && n <= NAME_COLUMNS_MAX)
+                        most = n;
+        }
+        return most;
+}
+
+static void print_padded(FILE *out, const char *text, size_t columns)
+{
+        size_t have = text_columns(text);
+
+        fprintf(out, "%s%*s", text, (int)(have < columns ? columns - have : 0), "");
+}
+
+void show_json(FILE *out, const json_t *report)
+{
+        json_dumpf(report, out, JSON_INDENT(2));
+        fputc('\n', out);
+}
+
+static const char *revision_text(const json_t *revision, char *ret, size_t len)
+{
+        const char *name = json_get_text(revision, "name");
+
+        snprintf(ret, len, "%.80s %.8s", name[0] != '\0' ? name : "-", json_get_text(revision, "commit"));
+        return ret;
+}
+
+void show_repos(FILE *out, const json_t *report)
+{
+        const json_t *repos = json_object_get(report, "repos"), *one;
+        size_t width = widest(repos, "repo"), i;
+
+        if (json_array_size(repos) == 0) {
+                fputs("nothing is known yet; look a repo up below the mount, or 'weightfs pull Org/Name'\n",
+                      out);
+                return;
+        }
+        print_padded(out, "REPO", width);
+        fprintf(out, "  %-20s %8s %10s %5s\n", "REVISION", "FILES", "SIZE", "HELD");
+        json_array_foreach((json_t *)repos, i, one)
+        {
+                const json_t *revisions = json_object_get(one, "revisions");
+                uint64_t size = json_get_u64(one, "size"), held = json_get_u64(one, "held");
+                char text[FORMAT_MAX], line[128];
+
+                print_padded(out, json_get_text(one, "repo"), width);
+                fprintf(out, "  %-20s %8" PRIu64 " %10s %4u%%\n",
+                        revision_text(json_array_get(revisions, 0), line, sizeof(line)),
+                        json_get_u64(one, "files"), format_size(size, text),
+                        json_get_u64(one, "files") > 0 ? format_percent(held, size) : 0);
+                for (size_t n = 1; n < json_array_size(revisions); n++) {
+                        print_padded(out, "", width);
+                        fprintf(out, "  %s\n",
+                                revision_text(json_array_get(revisions, n), line, sizeof(line)));
+                }
+        }
+}
+
+void show_files(FILE *out, const json_t *report)
+{
+        const json_t *files = json_object_get(report, "files"), *one;
+        size_t width = widest(files, "path"), i;
+        uint64_t total = 0, held = 0;
+        char size_text[FORMAT_MAX], held_text[FORMAT_MAX];
+
+        fprintf(out, "%s, %s at %s%s\n", json_get_text(report, "repo"), json_get_text(report, "revision"),
+                json_get_text(report, "commit"),
+                is_true(report, "whole")
+                        ? ""
+                        : " (only what an adopted cache held; the whole listing is unknown)");
+        print_padded(out, "FILE", width);
+        fprintf(out, "  %10s %5s  %s\n", "SIZE", "HELD", "STATE");
+        json_array_foreach((json_t *)files, i, one)
+        {
+                uint64_t size = json_get_u64(one, "size"), h = json_get_u64(one, "held");
+                const char *state = json_get_text(one, "state");
+
+                print_padded(out, json_get_text(one, "path"), width);
+                fprintf(out, "  %10s %4u%%  %s\n", format_size(size, size_text),
+                        strcmp(state, "absent") == 0 ? 0 : format_percent(h, size), state);
+                total += size;
+                held += h;
+        }
+        fprintf(out, "%zu files, %s, %s held\n", json_array_size(files), format_size(total, size_text),
+                format_size(held, held_text));
+}
+
+void show_incomplete(FILE *out, const json_t *list)
+{
+        char held[FORMAT_MAX], size[FORMAT_MAX];
+        const json_t *one;
+        size_t i;
+
+        if (json_array_size(list) == 0)
+                return;
+        fprintf(out, "incomplete in the store, and absent while offline:\n");
+        json_array_foreach((json_t *)list, i, one) fprintf(
+                out, "  %s %s: %s of %s\n", json_get_text(one, "repo"), json_get_text(one, "path"),
+                format_size(json_get_u64(one, "held"), held), format_size(json_get_u64(one, "size"), size));
+}
+
+static void show_hub(FILE *out, const json_t *hub)
+{
+        char since[FORMAT_MAX], bytes[FORMAT_MAX], pause[FORMAT_MAX];
+        const char *error = json_get_text(hub, "last_error");
+        bool offline = is_true(hub, "offline");
+
+        fprintf(out, "hub          %s\n", json_get_text(hub, "endpoint"));
+        fprintf(out, "network      %s since %s%s\n", offline ? "offline" : "online",
+                format_time((int64_t)json_get_u64(hub, "mode_since"), since),
+                is_true(hub, "offline_for_good") ? ", for good (started so)" : "");
+        if (!offline && !is_true(hub, "reachable"))
+                fprintf(out, "             NOT REACHABLE since %s: %s\n",
+                        format_time((int64_t)json_get_u64(hub, "unreachable_since"), since), error);
+        else if (error[0] != '\0')
+                fprintf(out, "             last error: %s\n", error);
+        if (json_get_u64(hub, "paused_ms") > 0)
+                fprintf(out, "             rate limit: the next request goes in %s\n",
+                        format_duration((double)json_get_u64(hub, "paused_ms") / 1000, pause));
+        fprintf(out,
+                "fetched      %s in %" PRIu64 " requests; %" PRIu64 " transfers now, %" PRIu64
+                " reads wait\n",
+                format_size(json_get_u64(hub, "bytes"), bytes), json_get_u64(hub, "requests"),
+                json_get_u64(hub, "transfers"), json_get_u64(hub, "waiting_reads"));
+}
+
+static void show_fills(FILE *out, const json_t *fills)
+{
+        char held[FORMAT_MAX], size[FORMAT_MAX];
+        const json_t *one;
+        size_t i;
+
+        if (json_array_size(fills) == 0)
+                return;
+        fputs("filling\n", out);
+        json_array_foreach((json_t *)fills, i, one) fprintf(
+                out, "  %s %s: %s of %s (%u%%), %" PRIu64 " transfers, %" PRIu64 " readers%s\n",
+                json_get_text(one, "repo"), json_get_text(one, "path"),
+                format_size(json_get_u64(one, "held"), held), format_size(json_get_u64(one, "size"), size),
+                format_percent(json_get_u64(one, "held"), json_get_u64(one, "size")),
+                json_get_u64(one, "transfers"), json_get_u64(one, "readers"),
+                is_true(one, "verifying") ? ", verifying" : "");
+}
+
+void show_status(FILE *out, const json_t *report)
+{
+        const json_t *mount = json_object_get(report, "mount"), *store = json_object_get(report, "store");
+        const char *reason = json_get_text(mount, "passthrough_reason");
+        char text[FORMAT_MAX], total[FORMAT_MAX];
+
+        fprintf(out, "mount        %s\n", json_get_text(mount, "point"));
+        fprintf(out, "daemon       pid %" PRIu64 ", version %s, since %s\n", json_get_u64(report, "pid"),
+                json_get_text(report, "version"),
+                format_time((int64_t)json_get_u64(report, "started"), text));
+        show_hub(out, json_object_get(report, "hub"));
+        fprintf(out, "store        %s%s, %s of %s free\n", json_get_text(store, "path"),
+                is_true(store, "read_only") ? " (read-only)" : "",
+                format_size(json_get_u64(store, "free"), text),
+                format_size(json_get_u64(store, "total"), total));
+        fprintf(out, "state        %s%s\n", json_get_text(store, "state"),
+                is_true(store, "catalogue_rebuilt") ? " (the catalogue was made anew at this start)" : "");
+        fprintf(out, "requests     %" PRIu64 ", %" PRIu64 " failed, %" PRIu64 " waiting for the network\n",
+                json_get_u64(mount, "requests"), json_get_u64(mount, "errors"),
+                json_get_u64(mount, "parked"));
+        if (is_true(mount, "passthrough"))
+                fputs("passthrough  yes\n", out);
+        else
+                fprintf(out, "passthrough  no%s%s\n", reason[0] != '\0' ? ": " : "", reason);
+        show_fills(out, json_object_get(report, "fills"));
+}
