@@ -1,0 +1,211 @@
+"""The hub fails: what is held reads, what is not fails in time and says so, reads under way wait."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from harness import Weightfs
+from hub.content import Synthetic
+from hub.hub import Hub
+from test_lazy import MIB, big, sha256, wait_for  # noqa: F401 (big is a fixture)
+
+
+def errno_and_seconds(action, *args) -> tuple[int, float]:
+    began = time.monotonic()
+    with pytest.raises(OSError) as info:
+        action(*args)
+    return info.value.errno, time.monotonic() - began
+
+
+def test_hub_down_at_the_start(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    hub.down()
+    wfs.start()
+    code, seconds = errno_and_seconds(os.stat, wfs.repo("org/big"))
+    assert code == errno.EIO, "an unreachable hub is never «no such file»"
+    assert seconds < 11
+    status = wfs.status()
+    assert status["hub"]["reachable"] is False
+    assert status["hub"]["last_error"]
+    hub.up()
+    assert sha256(wfs.snapshot("org/big") / "model.safetensors") == big.sha256, "it heals by itself"
+
+
+def test_a_black_hole_ends_in_time(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    hub.fault("hang")
+    wfs.start()
+    code, seconds = errno_and_seconds(os.stat, wfs.repo("org/big"))
+    assert code == errno.EIO
+    assert seconds < 12
+
+
+def test_hub_down_later(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    wfs.start("--complete", "never")
+    snapshot = wfs.snapshot("org/big")
+    assert (snapshot / "config.json").read_text() == "{}"
+    wait_for(lambda: list(wfs.stored("org/big").glob("snapshots/*/config.json")))
+    hub.down()
+    time.sleep(1.1)
+    assert (snapshot / "config.json").read_text() == "{}"
+    assert (wfs.repo("org/big") / "refs/main").exists()
+    assert os.listdir(snapshot)
+    code, seconds = errno_and_seconds((snapshot / "model.safetensors").open)
+    assert code == errno.EIO
+    assert seconds < 11
+
+
+def test_a_read_under_way_waits_and_goes_on(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    wfs.start("--complete", "never")
+    got: dict[str, str] = {}
+    with (wfs.snapshot("org/big") / "model.safetensors").open("rb", buffering=0) as f:
+        f.read(4096)
+        hub.down()
+
+        def read() -> None:
+            try:
+                got["bytes"] = os.pread(f.fileno(), 4096, 40 * MIB).hex()
+            except OSError as e:
+                got["error"] = str(e)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        reader.join(14)
+        assert reader.is_alive(), f"it did not wait: {got}"
+        hub.up()
+        reader.join(40)
+        assert got == {"bytes": big.read(40 * MIB, 40 * MIB + 4096).hex()}
+
+
+def test_a_killed_reader_ends_at_once(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    wfs.start("--complete", "never")
+    path = wfs.snapshot("org/big") / "model.safetensors"
+    with path.open("rb") as f:
+        f.read(1)
+    hub.fault("stall", on="cdn", at=0)
+    reader = subprocess.Popen([sys.executable, "-c",
+                               f"f=open({str(path)!r},'rb',buffering=0); f.seek({40 * MIB}); print('at', flush=True); "
+                               "f.read(10)"], stdout=subprocess.PIPE)
+    assert reader.stdout and reader.stdout.readline() == b"at\n"
+    time.sleep(1)
+    began = time.monotonic()
+    reader.send_signal(signal.SIGKILL)
+    reader.wait(5)
+    assert time.monotonic() - began < 2
+
+
+def test_a_stalled_blob_stops_no_other(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    other = Synthetic(8 * MIB, 99)
+    hub.add_repo("model", "org/other").commit({"model.safetensors": other})
+    wfs.start("--complete", "never")
+    path = wfs.snapshot("org/big") / "model.safetensors"
+    with path.open("rb") as f:
+        f.read(1)
+    hub.fault("stall", on="cdn", path="model.safetensors", repo="model:org/big", at=0)
+    readers = [subprocess.Popen([sys.executable, "-c", f"f=open({str(path)!r},'rb',buffering=0); "
+                                 f"f.seek({(5 + i) * MIB}); f.read(10)"]) for i in range(30)]
+    try:
+        time.sleep(1)
+        began = time.monotonic()
+        assert sha256(wfs.snapshot("org/other") / "model.safetensors") == other.sha256
+        assert time.monotonic() - began < 8, "it waited for the stalled transfers to be given up"
+    finally:
+        for reader in readers:
+            reader.kill()
+        for reader in readers:
+            reader.wait(10)
+
+
+@pytest.mark.parametrize(
+    "kind,options",
+    [
+        ("reset", {"at": 3 * MIB, "times": 3}),
+        ("reset", {"times": 3}),
+        ("truncate", {"at": 2 * MIB, "times": 3}),
+        ("status", {"status": 503, "times": 3}),
+        ("status", {"status": 429, "retry_after": 1, "times": 2}),
+        ("status", {"status": 403, "times": 2}),
+        ("content_range", {"shift": 4096, "times": 3}),
+        ("ignore_range", {"times": 3}),
+        ("corrupt", {"at": 12345, "times": 1}),
+    ],
+)
+@pytest.mark.limit(180)
+def test_transfers_that_go_wrong_end_in_the_right_bytes(
+    wfs: Weightfs, hub: Hub, big: Synthetic, kind: str, options: dict  # noqa: F811
+) -> None:
+    wfs.start()
+    snapshot = wfs.snapshot("org/big")
+    hub.fault(kind, on="content", path="model.safetensors", **options)
+    sha256(snapshot / "model.safetensors")
+    blob = wfs.stored("org/big") / "blobs" / big.sha256
+    wait_for(blob.exists, 60)
+    assert sha256(blob) == big.sha256
+
+
+def test_bytes_that_are_always_wrong_are_quarantined(wfs: Weightfs, hub: Hub) -> None:
+    content = Synthetic(2 * MIB, 5)
+    hub.add_repo("model", "org/bad").commit({"model.safetensors": content})
+    hub.fault("corrupt", on="content", path="model.safetensors", at=1000)
+    wfs.start()
+    path = wfs.snapshot("org/bad") / "model.safetensors"
+    try:
+        sha256(path)
+    except OSError as e:
+        assert e.errno == errno.EIO
+    wait_for(lambda: list((wfs.store / "quarantine").iterdir()), 60)
+    assert not (wfs.stored("org/bad") / "blobs" / content.sha256).exists()
+    wait_for(lambda: _open_errno(path) == errno.EIO, 5)
+
+
+def _open_errno(path) -> int:
+    try:
+        path.open().close()
+    except OSError as e:
+        return e.errno
+    return 0
+
+
+@pytest.mark.parametrize("mode", ["malformed", "truncated", "empty", "html", "deep", "endless"])
+def test_malformed_answers_are_eio_and_heal(wfs: Weightfs, hub: Hub, big: Synthetic, mode: str) -> None:  # noqa: F811
+    fault = hub.fault("json", on="api", mode=mode)
+    wfs.start()
+    code, _ = errno_and_seconds(os.listdir, wfs.repo("org/big") / "snapshots" / ("a" * 40))
+    assert code == errno.EIO
+    fault.remove()
+    assert (wfs.snapshot("org/big") / "config.json").read_text() == "{}"
+
+
+def test_rate_limits_are_waited_for(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    hub.fault("status", on="api", status=429, retry_after=2, times=1)
+    wfs.start()
+    began = time.monotonic()
+    assert (wfs.snapshot("org/big") / "config.json").read_text() == "{}"
+    assert time.monotonic() - began >= 1.9
+
+
+def test_a_full_store_is_enospc_and_others_go_on(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a small file system")
+    wfs.store.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "small", str(wfs.store)], check=True)
+    try:
+        wfs.start()
+        snapshot = wfs.snapshot("org/big")
+        assert errno_and_seconds((snapshot / "model.safetensors").open)[0] == errno.ENOSPC
+        assert (snapshot / "config.json").read_text() == "{}"
+        wfs.stop()
+    finally:
+        wfs.clean_up()
+        subprocess.run(["umount", "-l", str(wfs.store)], check=True)
+
+
+def test_memory_stays_small(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    wfs.start()
+    assert sha256(wfs.snapshot("org/big") / "model.safetensors") == big.sha256
+    assert wfs.rss_anon_kb() < 64 << 10
