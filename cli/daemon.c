@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -104,7 +105,10 @@ static void *signal_thread(void *arg)
                         tick.tv_sec = in_use ? GRACE_S : TICK_S;
                 } else if (sig < 0 && errno == EAGAIN && in_use) {
                         log_warn("the detached mount is still in use: its users get errors now");
-                        mount_abort(d->device_minor);
+                        /* Where nobody mounted fusectl only the end of the process cuts them off;
+                         * store and catalogue are made to bear it. */
+                        if (mount_abort(d->device_minor) < 0)
+                                _exit(EXIT_SUCCESS);
                         in_use = false;
                 } else if (sig == SIGHUP) {
                         log_info("SIGHUP: nothing to do; a changed token file is noticed by itself");
@@ -141,6 +145,7 @@ static void *adoption_thread(void *arg)
                          strerror(-r));
         for (int type = 0; type < REPO_TYPE_COUNT; type++)
                 adopt_found(d, (enum repo_type)type);
+        fetch_verify_all(d->service.fetch);
         return NULL;
 }
 

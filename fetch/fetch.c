@@ -164,6 +164,11 @@ void fetch_verify(struct fetch *f, struct blob *b)
         filler_verify(f->filler, b);
 }
 
+void fetch_verify_all(struct fetch *f)
+{
+        filler_verify_all(f->filler);
+}
+
 bool fetch_policy_allows(const struct fetch *f, enum repo_type type, const char *name)
 {
         return policy_allows(&f->policy, type, name);

@@ -114,6 +114,8 @@ int fetch_whole(struct fetch *f, struct blob *b, fetch_done_fn done, void *arg,
 
 /* Queues the hashing of an adopted blob, at the lowest priority. */
 void fetch_verify(struct fetch *f, struct blob *b);
+/* Hashes all that was adopted, one blob after the other, behind what fetch_verify() queued. */
+void fetch_verify_all(struct fetch *f);
 
 bool fetch_policy_allows(const struct fetch *f, enum repo_type type, const char *name);
 

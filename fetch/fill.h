@@ -51,6 +51,7 @@ int filler_read(struct filler *fl, struct blob *b, uint64_t start, uint64_t end,
 int filler_whole(struct filler *fl, struct blob *b, fetch_done_fn done, void *arg,
                  struct fetch_wait **ret_wait);
 void filler_verify(struct filler *fl, struct blob *b);
+void filler_verify_all(struct filler *fl);
 
 /* A new listing is known: what comes along is looked at again, and blobs of @commit that are whole
  * already are linked for its repo. */

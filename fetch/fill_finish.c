@@ -135,32 +135,85 @@ struct verify_job {
         int64_t id;
 };
 
-static void adopt_run(struct work *w)
+/* Hashes one adopted blob, at the lowest priority there is. */
+static void verify_adopted(struct filler *fl, struct blob *b)
 {
-        struct verify_job *job = CONTAINER_OF(w, struct verify_job, work);
-        struct filler *fl = job->filler;
         const struct fetch_events *ev = &fl->o.events;
         struct sched_param param = {};
         int r;
 
-        pthread_setschedparam(pthread_self(), SCHED_IDLE, &param); /* the lowest priority; refused is fine */
-        r = blob_verify_adopted(job->blob, &fl->cancel);
+        pthread_setschedparam(pthread_self(), SCHED_IDLE, &param); /* refused is fine */
+        r = blob_verify_adopted(b, &fl->cancel);
         if (r == BLOB_E_HASH) {
                 log_error("blob %.12s: an adopted file does not have this hash; it is kept in the quarantine",
-                          blob_etag(job->blob));
+                          blob_etag(b));
                 if (ev->blob_filling)
-                        ev->blob_filling(ev->arg, job->id);
+                        ev->blob_filling(ev->arg, blob_id(b));
         } else if (r < 0 && r != -ECANCELED) {
                 log_ratelimited(LOG_LEVEL_WARN, "blob %.12s: an adopted file cannot be verified: %s",
-                                blob_etag(job->blob), errmsg_get(NULL, r));
+                                blob_etag(b), errmsg_get(NULL, r));
         }
+}
+
+static void job_ended_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        fl->jobs--;
+        pthread_cond_broadcast(&fl->quiet);
+}
+
+static void adopt_run(struct work *w)
+{
+        struct verify_job *job = CONTAINER_OF(w, struct verify_job, work);
+        struct filler *fl = job->filler;
+
+        verify_adopted(fl, job->blob);
         blob_unref(job->blob);
         lock_take(&fl->lock);
         HASH_DEL(fl->verifying, job);
-        fl->jobs--;
-        pthread_cond_broadcast(&fl->quiet);
+        job_ended_locked(fl);
         lock_drop(&fl->lock);
         free(job);
+}
+
+/* One step of the walk over all that was adopted; it queues itself again behind what readers asked
+ * for, so that at most one blob is open for it. */
+static void walk_run(struct work *w)
+{
+        struct filler *fl = CONTAINER_OF(w, struct filler, walk);
+        struct blob_row row;
+        struct blob *b;
+        bool more = false;
+
+        if (!fl->cancel &&
+            catalog_blob_next_in_state(fl->o.index->catalog, BLOB_ADOPTED, fl->walked, &row) == 0) {
+                fl->walked = row.id;
+                more = true;
+                if (blobs_get(fl->o.index->blobs, row.id, &b) == 0) {
+                        verify_adopted(fl, b);
+                        blob_unref(b);
+                }
+        }
+        lock_take(&fl->lock);
+        more = more && !fl->stopping;
+        if (more) {
+                workq_push(fl->adopt, &fl->walk, walk_run);
+        } else {
+                fl->walking = false;
+                job_ended_locked(fl);
+        }
+        lock_drop(&fl->lock);
+}
+
+void filler_verify_all(struct filler *fl)
+{
+        lock_take(&fl->lock);
+        if (!fl->walking && !fl->stopping) {
+                fl->walking = true;
+                fl->walked = 0;
+                fl->jobs++;
+                workq_push(fl->adopt, &fl->walk, walk_run);
+        }
+        lock_drop(&fl->lock);
 }
 
 void filler_verify(struct filler *fl, struct blob *b)

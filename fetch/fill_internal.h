@@ -113,6 +113,9 @@ struct filler {
         uint64_t random;            /* for jitter */
         struct along_seen *along_blobs, *along_commits; /* fill_along.c: uthash by id */
         struct verify_job *verifying;                   /* fill_finish.c: uthash by blob */
+        bool walking;                                   /* over all that was adopted */
+        struct work walk;                               /* in use while walking, as the next one */
+        int64_t walked;                                 /* the last blob of the walk; the walk's own */
 };
 
 /* ---- fill.c ---- */
