@@ -36,7 +36,8 @@ static int start_hub(struct fetch *f, const struct fetch_options *o, unsigned co
                 .token_file = o->token_file,
                 .ca_file = o->ca_file,
                 .insecure_token = o->insecure_token,
-                .connections = 2 * connections, /* the filler goes beyond the limit for blobs that have none */
+                .connections =
+                        2 * connections, /* the filler goes beyond the limit for blobs that have none */
         };
 
         return o->offline ? 0 : hub_new(&ho, &f->hub, err);
@@ -57,7 +58,8 @@ static int start_resolver(struct fetch *f, const struct fetch_options *o, struct
         return resolver_new(&ro, &f->resolver);
 }
 
-static int start_filler(struct fetch *f, const struct fetch_options *o, struct index *ix, unsigned connections)
+static int start_filler(struct fetch *f, const struct fetch_options *o, struct index *ix,
+                        unsigned connections)
 {
         struct filler_options fo = {
                 .index = ix,

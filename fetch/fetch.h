@@ -72,8 +72,8 @@ typedef void (*fetch_done_fn)(void *arg, int result); /* 0, FETCH_E_*, negative 
 /* Ends a wait early: its @done is called with -ECANCELED, on the calling thread, unless another
  * result was first. The flight goes on for others. Not during or after fetch_free(). */
 void fetch_cancel(struct fetch_wait *w);
-/* Gives up the reference from *ret_wait (written before @done can be called); needed after every FETCH_PENDING whose @ret_wait was not
- * NULL. NULL is allowed. */
+/* Gives up the reference from *ret_wait (written before @done can be called); needed after every
+ * FETCH_PENDING whose @ret_wait was not NULL. NULL is allowed. */
 void fetch_wait_unref(struct fetch_wait *w);
 
 /*

@@ -80,7 +80,9 @@ struct fill *fill_get_locked(struct filler *fl, struct blob *b)
 
 void fill_move_locked(struct filler *fl, struct fill *f, enum fill_place place)
 {
-        struct list *lists[] = { [FILL_IDLE] = &fl->idle, [FILL_QUEUED] = &fl->queued, [FILL_ACTIVE] = &fl->active };
+        struct list *lists[] = {
+                [FILL_IDLE] = &fl->idle, [FILL_QUEUED] = &fl->queued, [FILL_ACTIVE] = &fl->active
+        };
 
         if (f->place == place)
                 return;
@@ -193,8 +195,9 @@ static bool reads_are_refused(struct filler *fl, const struct fill *f)
 }
 
 /* Adds a wait to one of the fill's lists. FETCH_PENDING or -ENOMEM. */
-static int wait_for_locked(struct filler *fl, struct fill *f, struct list *list, uint64_t deadline, fetch_done_fn done, void *arg,
-                           struct fetch_wait **ret_wait, struct fetch_wait **ret) REQUIRES(fl->lock)
+static int wait_for_locked(struct filler *fl, struct fill *f, struct list *list, uint64_t deadline,
+                           fetch_done_fn done, void *arg, struct fetch_wait **ret_wait,
+                           struct fetch_wait **ret) REQUIRES(fl->lock)
 {
         struct fetch_wait *w = wait_new(&fl->lock, done, arg);
 
@@ -257,8 +260,8 @@ static int open_filling(struct filler *fl, struct blob *b, fetch_done_fn done, v
         if (!f)
                 r = fl->stopping ? -ECANCELED : -ENOMEM;
         else if (!fill_location_good(f, clock_ms()) || !gate_reached_within(fl->o.gate, HUB_FRESH_MS))
-                r = wait_for_locked(fl, f, &f->opens, deadline_in(fl->o.lookup_deadline_s), done, arg, ret_wait,
-                                    NULL);
+                r = wait_for_locked(fl, f, &f->opens, deadline_in(fl->o.lookup_deadline_s), done, arg,
+                                    ret_wait, NULL);
         lock_drop(&fl->lock);
         return r;
 }
@@ -285,8 +288,8 @@ int filler_open(struct filler *fl, struct blob *b, fetch_done_fn done, void *arg
 }
 
 /* A read is noted for the streams, also where its bytes are held: they go on with readahead. */
-static struct plan_stream *note_read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, bool held)
-        REQUIRES(fl->lock)
+static struct plan_stream *note_read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end,
+                                            bool held) REQUIRES(fl->lock)
 {
         struct plan_stream *s = plan_note_read(&f->seen, start, end, held, clock_ms());
         bool loaded = fl->o.complete == COMPLETE_TOUCHED ||
@@ -300,8 +303,8 @@ static struct plan_stream *note_read_locked(struct filler *fl, struct fill *f, u
         return s;
 }
 
-static int read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, fetch_done_fn done, void *arg,
-                       struct fetch_wait **ret_wait) REQUIRES(fl->lock)
+static int read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, fetch_done_fn done,
+                       void *arg, struct fetch_wait **ret_wait) REQUIRES(fl->lock)
 {
         bool held = blob_holds(f->blob, start, end); /* K2: under the lock */
         struct plan_stream *s = note_read_locked(fl, f, start, end, held);
@@ -374,8 +377,8 @@ int filler_whole(struct filler *fl, struct blob *b, fetch_done_fn done, void *ar
         else if (blob_state_whole(blob_state(b))) /* just now: nobody would answer */
                 r = 0;
         else
-                r = wait_for_locked(fl, f, &f->wholes, deadline_in(fl->o.read_deadline_s), done, arg, ret_wait,
-                                    NULL);
+                r = wait_for_locked(fl, f, &f->wholes, deadline_in(fl->o.read_deadline_s), done, arg,
+                                    ret_wait, NULL);
         lock_drop(&fl->lock);
         return r;
 }

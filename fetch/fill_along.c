@@ -102,7 +102,7 @@ static void job_end(struct along_job *job)
 
 static bool is_stopping(struct filler *fl)
 {
-        return __atomic_load_n(&fl->cancel, __ATOMIC_RELAXED);
+        return fl->cancel;
 }
 
 /* Calls @each for the blobs of a commit's files for which @wanted is true. */
@@ -149,8 +149,8 @@ static void along_run(struct work *w)
         struct entry entry;
 
         for (unsigned i = 0; i < PLACES_MAX; i++) { /* places come by rising commit id: the newest last */
-                if (catalog_blob_place_next(fl->o.index->catalog, job->id, after, pos, &repo, &commit, &entry) !=
-                    0)
+                if (catalog_blob_place_next(fl->o.index->catalog, job->id, after, pos, &repo, &commit,
+                                            &entry) != 0)
                         break;
                 if (commit.id != after) {
                         memmove(commits + 1, commits, sizeof(commits) - sizeof(commits[0]));

@@ -54,8 +54,9 @@ static void hash_failed_locked(struct filler *fl, struct fill *f) REQUIRES(fl->l
                          blob_etag(f->blob));
                 return;
         }
-        log_error("blob %.12s: the hash was wrong twice; it is kept in the quarantine and answers are refused",
-                  blob_etag(f->blob));
+        log_error(
+                "blob %.12s: the hash was wrong twice; it is kept in the quarantine and answers are refused",
+                blob_etag(f->blob));
         fill_fail_locked(fl, f, FETCH_E_CORRUPT);
 }
 
@@ -81,8 +82,8 @@ static void judge_finish_locked(struct filler *fl, struct fill *f, int result) R
         case -ENODATA: /* a range was lost meanwhile (a failed sync): it is fetched again */
                 return;
         default:
-                log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: cannot be made complete: %s", blob_etag(f->blob),
-                                errmsg_get(NULL, result));
+                log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: cannot be made complete: %s",
+                                blob_etag(f->blob), errmsg_get(NULL, result));
                 fill_fail_locked(fl, f, result);
                 f->retry_ms = clock_ms() + FINISH_RETRY_MS;
         }
@@ -99,6 +100,8 @@ static void finish_run(struct work *w)
         if (r == BLOB_E_HASH) {
                 rejected = reject(f);
                 r = rejected < 0 ? rejected : r;
+                if (ev->blob_filling)
+                        ev->blob_filling(ev->arg, f->id);
         }
         if (r == 0 && ev->blob_whole) /* first, so that who waited finds the new node */
                 ev->blob_whole(ev->arg, f->id);

@@ -1,7 +1,8 @@
 /*
  * Inside the filler. fill_life.c: beginning and end. fill.c: the table of fills and the questions.
- * fill_pump.c: the thread that decides. fill_transfer.c: ranges on their way and what becomes of failures. fill_locate.c: where a
- * blob's bytes are. fill_finish.c: syncing, verifying. fill_along.c: small files that come along.
+ * fill_pump.c: the thread that decides. fill_transfer.c: ranges on their way and what becomes of failures.
+ * fill_locate.c: where a blob's bytes are. fill_finish.c: syncing, verifying. fill_along.c: small files that
+ * come along.
  *
  * Lock order: filler.lock, then a blob's own locks (index/blob.h); gate.lock and the resolver's lock
  * are never held together with any other. No lock is held over a callback, a call of hub.h,
@@ -25,6 +26,7 @@
 #include "fetch/plan.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <uthash.h>
 
 #define FILL_PARALLEL 8       /* transfers of one fill, demand not counted */
@@ -95,7 +97,7 @@ struct filler {
         struct filler_options o;
         struct workq *verify, *sync, *adopt;
         pthread_t pump;
-        volatile bool cancel; /* for blob_finish() */
+        atomic_bool cancel;   /* for blob_finish() */
 
         struct lock lock;
         pthread_cond_t wake, quiet; /* the pump's; the last job's end */
@@ -144,8 +146,8 @@ void fill_want_along(struct filler *fl, struct blob *b);
 
 /* ---- fill_transfer.c ---- */
 
-struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f, enum fill_class class, const struct plan_ask *ask)
-        REQUIRES(fl->lock);
+struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f, enum fill_class class,
+                                               const struct plan_ask *ask) REQUIRES(fl->lock);
 /* Hands a planned transfer to the hub. Without the lock. */
 void fill_transfer_start(struct fill_transfer *t);
 /* Answers reads whose bytes are there now; [start, end) is what came. */

@@ -142,7 +142,7 @@ void filler_stop(struct filler *fl)
 
         lock_take(&fl->lock);
         fl->stopping = true;
-        __atomic_store_n(&fl->cancel, true, __ATOMIC_RELAXED);
+        fl->cancel = true;
         filler_poke_locked(fl);
         lock_drop(&fl->lock);
         pthread_join(fl->pump, NULL);

@@ -291,14 +291,16 @@ static void plan_wait_locked(struct filler *fl, struct fetch_wait *w, uint64_t n
         }
 }
 
-static bool plan_one_locked(struct filler *fl, struct fill *f, enum fill_class class, uint64_t now) REQUIRES(fl->lock)
+static bool plan_one_locked(struct filler *fl, struct fill *f, enum fill_class class, uint64_t now)
+        REQUIRES(fl->lock)
 {
         struct plan_ask ask;
         struct view view;
 
         view_of(f, &view);
         if (class != FILL_AHEAD)
-                return plan_rest(&view.v, plan_resume_at(&f->seen), &ask) && begin_locked(fl, f, class, &view, &ask);
+                return plan_rest(&view.v, plan_resume_at(&f->seen), &ask) &&
+                       begin_locked(fl, f, class, &view, &ask);
         for (size_t i = 0; i < PLAN_STREAMS; i++)
                 if (plan_ahead(&view.v, &f->seen.streams[i], now, &ask))
                         return begin_locked(fl, f, class, &view, &ask);

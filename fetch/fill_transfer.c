@@ -56,7 +56,8 @@ void fill_back_off_locked(struct filler *fl, struct fill *f, uint64_t at_least_m
         f->retry_ms = clock_ms() + pause;
         if (f->failures >= FAILURES_PATIENT && !fill_has_waits(f))
                 fill_give_up_locked(fl, f);
-        log_debug("blob %.12s: failure %u, next try in %" PRIu64 " ms", blob_etag(f->blob), f->failures, pause);
+        log_debug("blob %.12s: failure %u, next try in %" PRIu64 " ms", blob_etag(f->blob), f->failures,
+                  pause);
 }
 
 /* ---- while it runs (the engine's thread) ---- */
@@ -177,8 +178,8 @@ static void transfer_done(void *arg, int result, uint64_t retry_after_ms)
         if (result == 0 && t->at < t->end)
                 result = HUB_E_CUT;
         if (result != 0 && t->at < t->end && !t->cancelled) {
-                log_debug("blob %.12s: range %" PRIu64 "-%" PRIu64 " ended at %" PRIu64 ": %d", blob_etag(f->blob),
-                          t->start, t->end, t->at, result);
+                log_debug("blob %.12s: range %" PRIu64 "-%" PRIu64 " ended at %" PRIu64 ": %d",
+                          blob_etag(f->blob), t->start, t->end, t->at, result);
                 /* Those that ran side by side fail together: that is one failure. */
                 if (t->began_ms > f->failed_ms || result < 0) {
                         f->failed_ms = clock_ms();
@@ -194,7 +195,8 @@ static void transfer_done(void *arg, int result, uint64_t retry_after_ms)
 
 /* ---- its beginning ---- */
 
-struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f, enum fill_class class, const struct plan_ask *ask)
+struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f, enum fill_class class,
+                                               const struct plan_ask *ask)
 {
         struct fill_transfer *t = calloc(1, sizeof(*t));
 

@@ -30,7 +30,9 @@ static int check_token(struct hub *h, const struct hub_options *o, struct errmsg
                 return r;
         if (value) {
                 token_wipe(value);
-                return errmsg_set(err, -EPERM, "a token would go to %s unencrypted; use https, or allow that",
+                return errmsg_set(err, -EPERM,
+                                  "a token would go to %s unencrypted; use https, or allow it with "
+                                  "--insecure-token",
                                   h->origin.host);
         }
         return 0; /* one that appears in the file later is not sent */

@@ -12,7 +12,7 @@
 #define NEAR_BACK (UINT64_C(1) << 20)     /* a read so far before the expected place still belongs */
 #define NEAR_AHEAD (UINT64_C(1) << 20)    /* ... behind it; plus half of what the stream has read */
 #define NEAR_AHEAD_MAX (UINT64_C(16) << 20)
-#define SOON_MIN (UINT64_C(512) << 10)    /* bytes before a wanted one that a transfer may yet have to bring */
+#define SOON_MIN (UINT64_C(512) << 10) /* bytes before a wanted one that a transfer may yet have to bring */
 #define SOON_UNKNOWN (UINT64_C(2) << 20)
 #define SOON_MAX PLAN_RANGE_MAX
 #define AWAITED_MIN (UINT64_C(8) << 20)
@@ -232,7 +232,8 @@ bool plan_ahead(const struct plan_view *v, const struct plan_stream *s, uint64_t
         want = clamp(s->run / 2, PLAN_HEAD, PLAN_RANGE_MAX);
         if (r.end == limit && limit < v->size && r.end - r.start < want && r.start > s->next)
                 return false;
-        *ret = (struct plan_ask){ r.start, min_u64(r.end, r.start + max_u64(want, PLAN_RANGE_MIN)), SIZE_MAX };
+        *ret = (struct plan_ask){ r.start, min_u64(r.end, r.start + max_u64(want, PLAN_RANGE_MIN)),
+                                  SIZE_MAX };
         return true;
 }
 

@@ -9,7 +9,8 @@
 
 static int check_glob(const char *glob, struct errmsg *err)
 {
-        static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/*?[]!^";
+        static const char allowed[] =
+                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-/*?[]!^";
 
         if (glob[0] == '\0')
                 return errmsg_set(err, -EINVAL, "an allow or deny pattern is empty");

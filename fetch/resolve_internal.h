@@ -70,6 +70,7 @@ void flight_step(struct flight *f, void (*next)(struct flight *f));
 /* Answers who waits, and remembers a refusal for a while. */
 void flight_end(struct flight *f, int result);
 /* Asks the hub about the repo, at @revision or NULL; @next finds hub_result and info. */
-void flight_ask_info(struct flight *f, const char *name, const char *revision, void (*next)(struct flight *f));
+void flight_ask_info(struct flight *f, const char *name, const char *revision,
+                     void (*next)(struct flight *f));
 /* Notes how the hub was, and translates. */
 int flight_judge(struct flight *f, int hub_result);

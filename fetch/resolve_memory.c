@@ -100,7 +100,8 @@ void memory_hint_put(struct memory *m, int64_t repo, const char *sha, int64_t la
         HASH_ADD(hh, m->hints, repo, sizeof(h->repo), h);
 }
 
-bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret_sha, int64_t *ret_last_modified)
+bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret_sha,
+                      int64_t *ret_last_modified)
 {
         struct memory_hint *h;
         bool ok;

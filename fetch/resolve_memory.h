@@ -39,7 +39,8 @@ int memory_refused(struct memory *m, const char *key, uint64_t now_ms);
 
 void memory_hint_put(struct memory *m, int64_t repo, const char *sha, int64_t last_modified, uint64_t now_ms);
 /* Once: a hint is taken out. */
-bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret_sha, int64_t *ret_last_modified);
+bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret_sha,
+                      int64_t *ret_last_modified);
 
 /* True when one more question about an unknown repo may be asked now. */
 bool memory_may_ask(struct memory *m, uint64_t now_ms);

@@ -143,7 +143,8 @@ static int put_commit(struct flight *f, struct commit *ret)
         r = catalog_commit_put(f->rs->o.index->catalog, f->repo.id, f->sha, mtime, true, files, f->tree.count,
                                ret);
         if (r == CATALOG_E_LIMIT)
-                log_ratelimited(LOG_LEVEL_ERROR, "%s/%s: the listing of %.12s is refused: too large, or a path twice",
+                log_ratelimited(LOG_LEVEL_ERROR,
+                                "%s/%s: the listing of %.12s is refused: too large, or a path twice",
                                 repo_type_plural(f->type), f->repo.name, f->sha);
         return r;
 }
@@ -223,8 +224,8 @@ static void remove_ref(struct flight *f)
         if (r == 0)
                 r = store_ref_remove(ix->store, f->type, f->repo.hub_name, f->revision);
         if (r < 0 && r != -EROFS && r != -ENOENT)
-                log_warn("%s/%s: the ref %s, gone from the hub, cannot be removed: %s", repo_type_plural(f->type),
-                         f->repo.name, f->revision, errmsg_get(NULL, r));
+                log_warn("%s/%s: the ref %s, gone from the hub, cannot be removed: %s",
+                         repo_type_plural(f->type), f->repo.name, f->revision, errmsg_get(NULL, r));
         if (ev->ref_moved)
                 ev->ref_moved(ev->arg, f->repo.id, f->revision);
 }
@@ -304,7 +305,8 @@ static void info_step(struct flight *f)
                 end_judged(f, r);
                 return;
         }
-        if (!hex_valid(f->info.sha, COMMIT_HEX) || (is_commit(f->revision) && strcmp(f->info.sha, f->revision))) {
+        if (!hex_valid(f->info.sha, COMMIT_HEX) ||
+            (is_commit(f->revision) && strcmp(f->info.sha, f->revision))) {
                 end_judged(f, flight_judge(f, HUB_E_MALFORMED));
                 return;
         }
@@ -380,8 +382,8 @@ static int answer_now(struct resolver *rs, const struct repo *repo, const char *
         return r != 0 ? r : FETCH_PENDING;
 }
 
-int resolver_revision(struct resolver *rs, int64_t repo_id, const char *revision, fetch_done_fn done, void *arg,
-                      struct fetch_wait **ret_wait)
+int resolver_revision(struct resolver *rs, int64_t repo_id, const char *revision, fetch_done_fn done,
+                      void *arg, struct fetch_wait **ret_wait)
 {
         struct flight wanted = {};
         struct repo repo;

@@ -54,12 +54,15 @@ static int open_blob(struct request *rq)
 {
         CLEANUP(cleanup_blob) struct blob *b = NULL;
         int r = node_blob(rq->fs, rq->node, &b);
+        uint32_t now;
 
         if (r != 0)
                 return r;
-        /* N2: a node of a complete incarnation that is no more must not be opened again; the
-         * kernel then looks its path up anew. */
-        if ((rq->node.low & 1) && blob_incarnation(b) != rq->node.low)
+        /* N2: a node of an incarnation that is no more must not be opened again (the kernel may have
+         * cached bytes that were given up); it then looks the path up anew. What was filled and is
+         * complete now has the same bytes. */
+        now = blob_incarnation(b);
+        if (rq->node.low != now && (rq->node.low | 1) != now)
                 return -ESTALE;
         if (blob_state_whole(blob_state(b))) {
                 if (blob_state(b) == BLOB_ADOPTED)

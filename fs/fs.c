@@ -122,8 +122,10 @@ struct fs *fs_free(struct fs *fs)
                 return NULL;
         workq_free(fs->replies);
         notifier_free(fs->notifier);
-        if (fs->se)
+        if (fs->se) {
+                fuse_session_unmount(fs->se); /* it is: this only gives up the descriptor and the path */
                 fuse_session_destroy(fs->se);
+        }
         free(fs->mountpoint);
         free(fs->source);
         free(fs->mount_options);

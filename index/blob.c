@@ -127,6 +127,20 @@ int blob_set_state(struct blob *b, enum blob_state state)
         return 0;
 }
 
+int blob_renew(struct blob *b)
+{
+        struct blob_row row;
+        int r;
+
+        r = catalog_blob_renew(b->table->catalog, b->id, &row);
+        if (r != 0)
+                return r == CATALOG_E_NONE ? -ENOENT : r;
+        lock_take(&b->lock);
+        b->incarnation = row.incarnation;
+        lock_drop(&b->lock);
+        return 0;
+}
+
 /* Makes @fd what is read from now on. */
 static int switch_fd(struct blob *b, int *fd)
 {

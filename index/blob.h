@@ -24,6 +24,8 @@
 
 #include "base/rangeset.h"
 
+#include <stdatomic.h>
+
 struct blobs; /* the table of blobs in use; at most one struct blob per catalogue row */
 struct blob;
 
@@ -77,7 +79,7 @@ int blob_write(struct blob *b, const void *buf, size_t len, uint64_t offset);
 int blob_sync(struct blob *b);
 /* True when 64 MiB or 5 s have passed since the last sync with something new in between. */
 bool blob_sync_due(struct blob *b);
-/* Gives up ranges (all of the blob for [0, UINT64_MAX)), e.g. after a wrong hash. */
+/* Gives up ranges, e.g. after a wrong hash. All of the blob ([0, UINT64_MAX)): a new incarnation. */
 int blob_drop(struct blob *b, uint64_t start, uint64_t end);
 
 /*
@@ -88,12 +90,12 @@ int blob_drop(struct blob *b, uint64_t start, uint64_t end);
  * Return: 0; BLOB_E_HASH (nothing changed: the caller drops ranges or quarantines);
  * -ECANCELED; -ENODATA: not all is held; -ENOENT: no listing has it; negative errno.
  */
-int blob_finish(struct blob *b, const volatile bool *cancel);
+int blob_finish(struct blob *b, const atomic_bool *cancel);
 
 /* Hashes an adopted blob: 0 and it is complete from now on; BLOB_E_HASH and it is quarantined, and
  * filling again with nothing held (in a read-only store, where it cannot be moved: it stays
  * BLOB_QUARANTINED); others as blob_finish(). */
-int blob_verify_adopted(struct blob *b, const volatile bool *cancel);
+int blob_verify_adopted(struct blob *b, const atomic_bool *cancel);
 
 /* After two wrong hashes: the bytes go to quarantine/, the state is BLOB_QUARANTINED. -EINVAL: the
  * blob is whole. It can be filled and finished again all the same. */

@@ -401,8 +401,12 @@ int blob_drop(struct blob *b, uint64_t start, uint64_t end)
 {
         int r;
 
+        lock_take(&b->finish);
         lock_take(&b->io);
         r = drop_io(b, start, end);
         lock_drop(&b->io);
+        if (r == 0 && start == 0 && end >= b->size)
+                r = blob_renew(b);
+        lock_drop(&b->finish);
         return r;
 }

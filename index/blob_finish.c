@@ -28,7 +28,7 @@ static bool same_file(int a, int b)
 
 /* Somebody else's file may have the final name already: it is kept if its hash holds (B2), else
  * set aside. */
-static int clear_place(struct blob *b, const struct repo *repo, const volatile bool *cancel)
+static int clear_place(struct blob *b, const struct repo *repo, const atomic_bool *cancel)
 {
         CLEANUP_FD int there = -1;
         uint64_t size;
@@ -48,7 +48,7 @@ static int clear_place(struct blob *b, const struct repo *repo, const volatile b
 
 /* One repo gets the blob: from the partial file, or from @source once that was moved away. */
 static int publish_in(struct blob *b, const struct repo *repo, const struct repo *source,
-                      const volatile bool *cancel)
+                      const atomic_bool *cancel)
 {
         struct store *s = b->table->store;
         int r = clear_place(b, repo, cancel);
@@ -79,7 +79,7 @@ static int link_in(struct blob *b, const struct place_walk *w)
  * none yet). A place that is odd is passed over.
  */
 static int serve_places(struct blob *b, struct place_walk *w, struct repo *source,
-                        const volatile bool *cancel)
+                        const atomic_bool *cancel)
 {
         int odd = 0, r;
 
@@ -107,7 +107,7 @@ static int serve_places(struct blob *b, struct place_walk *w, struct repo *sourc
 }
 
 /* Steps 2 to 4. The caller holds finish and io. */
-static int publish(struct blob *b, const volatile bool *cancel)
+static int publish(struct blob *b, const atomic_bool *cancel)
 {
         CLEANUP(place_walk_done) struct place_walk w = {};
         struct repo source = {};
@@ -139,7 +139,7 @@ static bool all_held(struct blob *b, int fd)
         return held;
 }
 
-static int finish(struct blob *b, const volatile bool *cancel)
+static int finish(struct blob *b, const atomic_bool *cancel)
 {
         bool match;
         int fd, r;
@@ -175,7 +175,7 @@ static void set_finishing(struct blob *b, bool finishing)
         lock_drop(&b->lock);
 }
 
-int blob_finish(struct blob *b, const volatile bool *cancel)
+int blob_finish(struct blob *b, const atomic_bool *cancel)
 {
         int r;
 
@@ -231,7 +231,7 @@ static int reject_adopted(struct blob *b)
         return r < 0 ? r : BLOB_E_HASH;
 }
 
-static int verify_adopted(struct blob *b, const volatile bool *cancel)
+static int verify_adopted(struct blob *b, const atomic_bool *cancel)
 {
         enum blob_state state = blob_state(b);
         bool match;
@@ -253,7 +253,7 @@ static int verify_adopted(struct blob *b, const volatile bool *cancel)
         return r;
 }
 
-int blob_verify_adopted(struct blob *b, const volatile bool *cancel)
+int blob_verify_adopted(struct blob *b, const atomic_bool *cancel)
 {
         int r;
 
@@ -278,7 +278,8 @@ static int quarantine_partial(struct blob *b)
         if (r < 0)
                 return r;
         blob_remove_partial(b);
-        return blob_set_state(b, BLOB_QUARANTINED);
+        r = blob_set_state(b, BLOB_QUARANTINED);
+        return r < 0 ? r : blob_renew(b);
 }
 
 int blob_quarantine(struct blob *b)

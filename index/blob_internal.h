@@ -84,6 +84,8 @@ int blob_open_whole(struct blob *b, int *ret_fd);
 int blob_retire_fd_locked(struct blob *b) REQUIRES(b->lock);
 /* Catalogue and memory; the caller holds b->finish. */
 int blob_set_state(struct blob *b, enum blob_state state);
+/* A new incarnation of what is filled; the caller holds b->finish. */
+int blob_renew(struct blob *b);
 
 /* ---- filling (blob_fill.c) ---- */
 

@@ -103,8 +103,9 @@ struct blob_row {
         char etag[ETAG_MAX + 1]; /* 64 hex: sha256; 40: git blob sha1 */
         uint64_t size;
         enum blob_state state;
-        uint32_t incarnation; /* grows by one at each change between filling and complete; parity
-                               * 0: filling, 1: complete; at most 24 bits */
+        uint32_t incarnation; /* grows by one at each change between filling and complete, by two when
+                               * what is filled begins anew; parity 0: filling, 1: complete; at most
+                               * 24 bits */
 };
 
 struct listed_file { /* input of catalog_commit_put() */
@@ -202,6 +203,9 @@ int catalog_blob_in_repo(struct catalog *c, int64_t repo, const char *etag, stru
 int catalog_blob_next_in_repo(struct catalog *c, int64_t repo, int64_t after, struct blob_row *ret);
 /* Changes the state; the incarnation grows when that changes between filling and complete. */
 int catalog_blob_set_state(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret);
+/* The next incarnation of a blob that is filled: its bytes were wrong, and who cached them must not take
+ * them for the new ones. A complete one stays as it is. */
+int catalog_blob_renew(struct catalog *c, int64_t id, struct blob_row *ret);
 /* A place that lists the blob: the entry with the lowest (commit, position) above the given one.
  * (0, 0) for the first. Used for the URL to fetch from and for the links to make. */
 int catalog_blob_place_next(struct catalog *c, int64_t blob, int64_t after_commit, uint32_t after_pos,

@@ -1,7 +1,8 @@
 /*
  * Blobs: their state, the places that list them, and totals.
  *
- * C4 (commits.missing) and C6 (the incarnation's parity) are kept by blob_set_state_locked().
+ * C4 (commits.missing) is kept by blob_set_state_locked(), C6 (the incarnation's parity) by it and
+ * blob_renew_locked().
  */
 #include "index/catalog_internal.h"
 
@@ -156,6 +157,42 @@ int catalog_blob_set_state(struct catalog *c, int64_t id, enum blob_state state,
         }
         lock_take(&c->write_lock);
         r = blob_set_state_locked(c, id, state, ret);
+        lock_drop(&c->write_lock);
+        return r;
+}
+
+static int blob_renew_locked(struct catalog *c, int64_t id, struct blob_row *ret) REQUIRES(c->write_lock)
+{
+        CLEANUP_TXN struct txn txn = {};
+        struct conn *k = c->writer;
+        struct blob_row row;
+        int r;
+
+        r = txn_begin(&txn, k);
+        if (r == 0)
+                r = blob_load(k, id, &row);
+        if (r != 0)
+                return r;
+        if (!blob_state_whole(row.state)) {
+                if (row.incarnation > INCARNATION_MAX - 2)
+                        return -EOVERFLOW;
+                row.incarnation += 2; /* C6 */
+                r = db_exec(k, "UPDATE blob SET incarnation = ?2 WHERE id = ?1",
+                            PARAMS(P_INT(id), P_INT(row.incarnation)));
+        }
+        if (r == 0)
+                r = txn_commit(&txn);
+        if (r == 0)
+                *ret = row;
+        return r;
+}
+
+int catalog_blob_renew(struct catalog *c, int64_t id, struct blob_row *ret)
+{
+        int r;
+
+        lock_take(&c->write_lock);
+        r = blob_renew_locked(c, id, ret);
         lock_drop(&c->write_lock);
         return r;
 }

@@ -70,7 +70,7 @@ int hash_final(struct hash *h, char *ret_hex)
 }
 
 /* Feeds @size bytes of the file; @ret_whole is false when it ends early. */
-static int feed(struct hash *h, int fd, uint64_t size, const volatile bool *cancel, bool *ret_whole)
+static int feed(struct hash *h, int fd, uint64_t size, const atomic_bool *cancel, bool *ret_whole)
 {
         CLEANUP_FREE char *buf = malloc(PIECE);
         uint64_t done = 0;
@@ -98,7 +98,7 @@ static int feed(struct hash *h, int fd, uint64_t size, const volatile bool *canc
         return 0;
 }
 
-int hash_file(int fd, const char *etag, uint64_t size, const volatile bool *cancel, bool *ret_match)
+int hash_file(int fd, const char *etag, uint64_t size, const atomic_bool *cancel, bool *ret_match)
 {
         CLEANUP(cleanup_hash) struct hash *h = NULL;
         char hex[ETAG_MAX + 1];

@@ -10,6 +10,7 @@
 #include "base/names.h"
 #include "base/util.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct hash;
@@ -26,7 +27,7 @@ DEFINE_CLEANUP(struct hash *, hash, hash_free)
  * Says in @ret_match whether the file has @size bytes and the content that @etag says. Reads all
  * of it; -ECANCELED once @cancel (may be NULL) is true, looked at between megabytes.
  */
-int hash_file(int fd, const char *etag, uint64_t size, const volatile bool *cancel, bool *ret_match);
+int hash_file(int fd, const char *etag, uint64_t size, const atomic_bool *cancel, bool *ret_match);
 
 /* The sha256 of a short text, as SHA256_HEX digits and a NUL. */
 int hash_text(const char *text, char *ret_hex);

@@ -72,7 +72,8 @@ static int take_lock(const char *state, int *ret_fd, struct errmsg *err)
         }
         fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
-                return errmsg_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
+                return errmsg_set(err, -errno, "cannot open %s: %s; choose another --state", path,
+                                  strerror(errno));
         if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
                 if (errno == EWOULDBLOCK)
                         return say_locked(fd, state, err);

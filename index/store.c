@@ -34,7 +34,7 @@ static int say(struct errmsg *err, int r, const char *path, const char *sub)
                                   path, sep, sub);
         case -EROFS:
                 return errmsg_set(err, r, "%s%s%s is on a read-only file system; choose another --store, or "
-                                          "start with --offline to read what it holds", path, sep, sub);
+                                          "mount with --read-only-store to serve what it holds", path, sep, sub);
         case -ENOSPC:
         case -EDQUOT:
                 return errmsg_set(err, r, "no space left for %s%s%s; free some, or choose another --store",

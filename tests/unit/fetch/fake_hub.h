@@ -338,7 +338,9 @@ void hub_call_unref(struct hub_call *c)
 int hub_repo_info(struct hub *h, enum repo_type type, const char *name, const char *revision,
                   uint64_t deadline, hub_repo_fn done, void *arg, struct hub_call **ret_call)
 {
-        struct fake_call c = { .kind = FAKE_INFO, .info = done, .arg = arg, .with_revision = revision != NULL };
+        struct fake_call c = {
+                .kind = FAKE_INFO, .info = done, .arg = arg, .with_revision = revision != NULL
+        };
 
         (void)h, (void)type, (void)deadline, (void)ret_call;
         strcpy(c.name, name);

@@ -11,7 +11,8 @@ static struct blob *get_blob(size_t file)
         struct blob *b;
 
         know_main();
-        ck_assert_int_eq(catalog_blob_find(ix.catalog, fake.files[file].etag, fake.files[file].size, &row), 0);
+        ck_assert_int_eq(catalog_blob_find(ix.catalog, fake.files[file].etag, fake.files[file].size, &row),
+                         0);
         ck_assert_int_eq(blobs_get(ix.blobs, row.id, &b), 0);
         return b;
 }
@@ -103,7 +104,8 @@ START_TEST(whole_is_verified_and_published)
         ck_assert_int_ge(events_whole, 1);
         ck_assert_int_eq(do_whole(b), 0);
         ck_assert_int_eq(do_open(b), 0);
-        ck_assert_int_eq(store_blob_open(ix.store, REPO_MODEL, "Org/Name", fake.files[0].etag, &fd, &size), 0);
+        ck_assert_int_eq(store_blob_open(ix.store, REPO_MODEL, "Org/Name", fake.files[0].etag, &fd, &size),
+                         0);
         ck_assert_uint_eq(size, fake.files[0].size);
         close(fd);
         assert_content(b, 0, 5 * MB);
@@ -128,8 +130,8 @@ START_TEST(small_files_come_along)
         struct blob *b = get_blob(0), *small = get_blob(1), *other = get_blob(2);
 
         ck_assert_int_eq(do_read(b, 0, 100), 0);
-        for (int i = 0; i < 1000 && !(blob_state_whole(blob_state(small)) && blob_state_whole(blob_state(other)));
-             i++)
+        for (int i = 0;
+             i < 1000 && !(blob_state_whole(blob_state(small)) && blob_state_whole(blob_state(other))); i++)
                 usleep(10000);
         ck_assert_int_eq(blob_state(small), BLOB_COMPLETE);
         ck_assert_int_eq(blob_state(other), BLOB_COMPLETE);
@@ -207,7 +209,8 @@ START_TEST(many_readers_share_transfers)
 
         for (int i = 0; i < 200; i++) {
                 answers[i] = (struct answer)ANSWER_INIT;
-                results[i] = start_read(&answers[i], b, (uint64_t)i % 50 * 131072, (uint64_t)i % 50 * 131072 + 131072);
+                results[i] = start_read(&answers[i], b, (uint64_t)i % 50 * 131072,
+                                        (uint64_t)i % 50 * 131072 + 131072);
         }
         for (int i = 0; i < 200; i++)
                 ck_assert_int_eq(await(&answers[i], results[i]), 0);

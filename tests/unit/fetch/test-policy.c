@@ -52,7 +52,8 @@ END_TEST
 
 START_TEST(globs_that_cannot_be_meant_are_said)
 {
-        static const char *const bad[] = { "", "Org/[a", "https://host/Org", "/Org/Name", "Org Name", "Org/N\n" };
+        static const char *const bad[] = { "",          "Org/[a",   "https://host/Org",
+                                           "/Org/Name", "Org Name", "Org/N\n" };
 
         for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
                 const char *const list[] = { "Org/ok", bad[i], NULL };

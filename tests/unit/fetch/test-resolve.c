@@ -321,9 +321,11 @@ END_TEST
 START_TEST(wrong_options_are_said)
 {
         static const char *const globs[] = { "Org/[a", NULL };
-        static const char *const urls[] = { "",          "hub.example",        "ftp://hub.example", "https://",
-                                            "https://a/", "https://u:p@h",      "https://h?q",       "https://h/a b",
-                                            "https://:80" };
+        static const char *const urls[] = {
+                "",           "hub.example",   "ftp://hub.example", "https://",
+                "https://a/", "https://u:p@h", "https://h?q",       "https://h/a b",
+                "https://:80"
+        };
         struct errmsg err = {};
         struct fetch *f;
 

@@ -125,7 +125,7 @@ START_TEST(life_of_a_blob)
         ASSERT_OK(blob_write(b, data, 0, SIZE));
         fd = blob_fd(b);
         fill(b, 0, SIZE);
-        ck_assert_int_eq(blob_finish(b, &(volatile bool){ true }), -ECANCELED);
+        ck_assert_int_eq(blob_finish(b, &(atomic_bool){ true }), -ECANCELED);
         ASSERT_OK(blob_finish(b, NULL));
         ASSERT_OK(blob_finish(b, NULL));
         ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
@@ -354,7 +354,7 @@ START_TEST(adopted)
         b = open_blob(etag, SIZE);
         ck_assert_int_eq(blob_state(b), BLOB_ADOPTED);
         check_bytes(b, 0, SIZE);
-        ck_assert_int_eq(blob_verify_adopted(b, &(volatile bool){ true }), -ECANCELED);
+        ck_assert_int_eq(blob_verify_adopted(b, &(atomic_bool){ true }), -ECANCELED);
         ASSERT_OK(blob_verify_adopted(b, NULL));
         ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
         ASSERT_OK(blob_verify_adopted(b, NULL));

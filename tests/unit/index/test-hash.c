@@ -38,7 +38,7 @@ START_TEST(known_values)
 }
 END_TEST
 
-static bool file_matches(const char *etag, uint64_t size, const volatile bool *cancel, int expect)
+static bool file_matches(const char *etag, uint64_t size, const atomic_bool *cancel, int expect)
 {
         int fd = open(at("file"), O_RDONLY);
         bool match = false;
@@ -50,7 +50,7 @@ static bool file_matches(const char *etag, uint64_t size, const volatile bool *c
 
 START_TEST(files)
 {
-        const volatile bool yes = true, no = false;
+        const atomic_bool yes = true, no = false;
         size_t len = (3u << 20) + 17;
         char *data = malloc(len), etag[ETAG_MAX + 1];
 

@@ -458,7 +458,7 @@ START_TEST(read_only_disk)
         ro = store_close(ro);
         ASSERT_OK(mount("tmpfs", at("disk"), "tmpfs", MS_REMOUNT | MS_RDONLY, NULL));
         ck_assert_int_eq(store_open(at("disk/store"), INSTANCE, false, &ro, &err), -EROFS);
-        ck_assert_ptr_nonnull(strstr(err.text, "--offline"));
+        ck_assert_ptr_nonnull(strstr(err.text, "--read-only-store"));
         ASSERT_OK(store_open(at("disk/store"), INSTANCE, true, &ro, &err));
         ASSERT_OK(store_tree_open(ro, REPO_MODEL, "a/b", SHA, &fd, &size));
         close(fd);
