@@ -139,6 +139,11 @@ int fetch_repo(struct fetch *f, enum repo_type type, const char *name, fetch_don
         return resolver_repo(f->resolver, type, name, done, arg, ret_wait);
 }
 
+void fetch_ask_anew(struct fetch *f)
+{
+        resolver_ask_anew(f->resolver);
+}
+
 int fetch_revision(struct fetch *f, int64_t repo, const char *revision, fetch_done_fn done, void *arg,
                    struct fetch_wait **ret_wait)
 {

@@ -93,6 +93,9 @@ int fetch_repo(struct fetch *f, enum repo_type type, const char *name, fetch_don
 int fetch_revision(struct fetch *f, int64_t repo, const char *revision, fetch_done_fn done, void *arg,
                    struct fetch_wait **ret_wait);
 
+/* Forgets which names the hub did not know or refused a moment ago: before a person's own request. */
+void fetch_ask_anew(struct fetch *f);
+
 /*
  * Asked at open(2) of a blob: 0 when it is whole, or when the hub serves it (so that a later read
  * can be expected to succeed; the signed URL is resolved on the way). FETCH_E_CORRUPT for a

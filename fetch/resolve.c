@@ -300,6 +300,13 @@ static void repo_begin(struct flight *f)
                 flight_end(f, r);
 }
 
+void resolver_ask_anew(struct resolver *rs)
+{
+        lock_take(&rs->lock);
+        memory_forget(&rs->memory);
+        lock_drop(&rs->lock);
+}
+
 int resolver_repo(struct resolver *rs, enum repo_type type, const char *name, fetch_done_fn done, void *arg,
                   struct fetch_wait **ret_wait)
 {

@@ -21,7 +21,8 @@
 
 #define RESOLVE_LOOKUPS_MAX 20   /* lookups of unknown repos under way; others wait their turn */
 #define RESOLVE_REF_LIFE_S 60
-#define RESOLVE_FAILED_MS 3000   /* after a failure, what is held answers at once for so long */
+#define RESOLVE_FAILED_MS 10000  /* after a failure, what is held answers at once for so long */
+#define RESOLVE_HELD_MS 2000     /* how long the hub is waited for where something held answers too */
 
 struct resolver {
         struct resolver_options o;

@@ -40,10 +40,15 @@ static void drop_hint(struct memory *m, struct memory_hint *h)
         free(h);
 }
 
-void memory_done(struct memory *m)
+void memory_forget(struct memory *m)
 {
         while (m->refused)
                 drop_refused(m, m->refused);
+}
+
+void memory_done(struct memory *m)
+{
+        memory_forget(m);
         while (m->hints)
                 drop_hint(m, m->hints);
 }

@@ -37,6 +37,9 @@ void memory_refuse(struct memory *m, const char *key, int result, uint64_t now_m
 /* The answer remembered, or 0. */
 int memory_refused(struct memory *m, const char *key, uint64_t now_ms);
 
+/* Every one of them, so that the hub is asked anew. */
+void memory_forget(struct memory *m);
+
 void memory_hint_put(struct memory *m, int64_t repo, const char *sha, int64_t last_modified, uint64_t now_ms);
 /* Once: a hint is taken out. */
 bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret_sha,

@@ -350,6 +350,8 @@ static void revision_begin(struct flight *f)
                 end_with_held(f, FETCH_E_OFFLINE);
                 return;
         }
+        if (held == HELD_OLD)
+                f->deadline = min_u64(f->deadline, clock_ms() + RESOLVE_HELD_MS);
         lock_take(&rs->lock);
         f->hinted = strcmp(f->revision, "main") == 0 &&
                     memory_hint_take(&rs->memory, f->repo.id, clock_ms(), f->sha, &f->last_modified);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -58,6 +59,24 @@ def test_hub_down_later(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noq
     code, seconds = errno_and_seconds((snapshot / "model.safetensors").open)
     assert code == errno.EIO
     assert seconds < 11
+
+
+def test_what_is_held_answers_soon_for_a_dead_hub(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    """A ref lives 60 s; past that the hub is asked, but nobody waits long for a hub that is dead."""
+    wfs.start("--complete", "never")
+    assert (wfs.snapshot("org/big") / "config.json").read_text() == "{}"
+    wfs.stop()
+    with sqlite3.connect(wfs.state / "catalogue.sqlite") as catalogue:
+        table = next(t for (t,) in catalogue.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%checked%'"))
+        assert catalogue.execute(f"UPDATE {table} SET checked = checked - 3600").rowcount == 1
+    hub.fault("hang")
+    wfs.start("--complete", "never")
+    began = time.monotonic()
+    assert (wfs.repo("org/big") / "refs/main").read_text()
+    assert time.monotonic() - began < 5
+    began = time.monotonic()
+    assert (wfs.repo("org/big") / "refs/main").read_text()
+    assert time.monotonic() - began < 1, "once it is known to be dead, it is not waited for"
 
 
 def test_a_read_under_way_waits_and_goes_on(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
