@@ -50,50 +50,78 @@ static int node_blob(struct fs *fs, struct node n, struct blob **ret)
 
 DEFINE_CLEANUP(struct blob *, blob, blob_unref)
 
+/* N2: complete incarnations are odd. */
+static bool is_complete(struct node n)
+{
+        return n.kind == NODE_BLOB && (n.low & 1);
+}
+
+/* A complete blob: read by the kernel from the store's file, where that is possible. */
+static int open_complete(struct request *rq, struct blob *b)
+{
+        struct fs *fs = rq->fs;
+        uint64_t node = node_pack(rq->node);
+        int fd = blob_fd(b), r;
+        int32_t id;
+
+        if (fd < 0)
+                return fd;
+        if (blob_state(b) == BLOB_ADOPTED)
+                fetch_verify(fs->fetch, b);
+        id = passthrough_open(fs->passthrough, fs->se, node, fd);
+        if (id > 0)
+                r = passthrough_reply(fs->se, rq->req, rq->unique, id);
+        else
+                r = fuse_reply_open(rq->req, &rq->fi);
+        if (r < 0) /* nobody waits for it any more: there will be no RELEASE */
+                passthrough_close(fs->passthrough, fs->se, node);
+        return 0;
+}
+
 static int open_blob(struct request *rq)
 {
         CLEANUP(cleanup_blob) struct blob *b = NULL;
         int r = node_blob(rq->fs, rq->node, &b);
-        uint32_t now;
 
         if (r != 0)
                 return r;
-        /* N2: a node of an incarnation that is no more must not be opened again (the kernel may have
-         * cached bytes that were given up); it then looks the path up anew. What was filled and is
-         * complete now has the same bytes. */
-        now = blob_incarnation(b);
-        if (rq->node.low != now && (rq->node.low | 1) != now)
-                return -ESTALE;
-        if (blob_state_whole(blob_state(b))) {
-                if (blob_state(b) == BLOB_ADOPTED)
-                        fetch_verify(rq->fs->fetch, b);
-                return 0;
+        if (!is_complete(rq->node)) {
+                r = blob_state_whole(blob_state(b)) ? 0 : ask_open(rq, b);
+                if (r == 0)
+                        fuse_reply_open(rq->req, &rq->fi);
+                return r;
         }
-        return ask_open(rq, b);
+        /* A node of a complete incarnation that is no more must not be opened again; the kernel then
+         * looks its path up anew. */
+        if (blob_incarnation(b) != rq->node.low)
+                return -ESTALE;
+        return open_complete(rq, b);
 }
 
 int file_open(struct request *rq)
 {
-        int r = 0;
+        struct stat st;
+        int r;
 
         if (node_is_dir(rq->node))
                 return -EISDIR;
-        if (rq->node.kind == NODE_SNAP_LINK)
+        if (rq->node.kind == NODE_SNAP_LINK || rq->node.kind == NODE_PLAIN_LINK)
                 return -ELOOP;
-        if (rq->node.kind == NODE_BLOB) {
-                r = open_blob(rq);
-        } else {
-                struct stat st;
-
-                r = tree_attr(rq->fs, rq->node, &st, NULL);
-        }
-        if (r != 0)
-                return r;
         rq->fi.fh = 0;
         rq->fi.keep_cache = 1; /* what a node holds never changes */
         rq->fi.noflush = 1;
-        fuse_reply_open(rq->req, &rq->fi);
-        return 0;
+        if (rq->node.kind == NODE_BLOB)
+                return open_blob(rq);
+        r = tree_attr(rq->fs, rq->node, &st, NULL);
+        if (r == 0)
+                fuse_reply_open(rq->req, &rq->fi);
+        return r;
+}
+
+void file_release(struct fs *fs, struct node n)
+{
+        if (is_complete(n))
+                passthrough_close(fs->passthrough, fs->se, node_pack(n));
 }
 
 static int reply_slice(struct request *rq, const char *data, size_t len)
@@ -108,14 +136,8 @@ static int reply_slice(struct request *rq, const char *data, size_t len)
 static int read_ref(struct request *rq)
 {
         struct commit commit;
-        struct ref ref;
-        int r;
+        int r = catalog_commit_get(rq->fs->catalog, rq->node.id, &commit);
 
-        if (rq->node.kind == NODE_REF) {
-                r = catalog_ref_get(rq->fs->catalog, rq->node.id, &ref);
-                return r == 0 ? reply_slice(rq, ref.sha, COMMIT_HEX) : r > 0 ? -ESTALE : r;
-        }
-        r = catalog_commit_get(rq->fs->catalog, rq->node.id, &commit);
         return r == 0 ? reply_slice(rq, commit.sha, COMMIT_HEX) : r > 0 ? -ESTALE : r;
 }
 
@@ -150,15 +172,24 @@ static int read_tree(struct request *rq)
         return reply_fd(rq, fd);
 }
 
-/* Makes a range be held. It may be given up again between the answer and now (a wrong hash): then
- * the question is asked anew. */
-static int need_range(struct request *rq, struct blob *b, uint64_t start, uint64_t end)
+/* Reads a range once it is held. It may be given up at any moment (a wrong hash): what was read then
+ * is not used, and the question is asked anew. */
+static int read_held(struct request *rq, struct blob *b, char *buffer, uint64_t end)
 {
         for (int tries = 0; tries < 3; tries++) {
-                int r = ask_read(rq, b, start, end);
+                uint32_t before = blob_incarnation(b);
+                ssize_t n = -ENODATA;
+                int r = ask_read(rq, b, rq->offset, end);
 
-                if (r != 0 || blob_holds(b, start, end))
+                if (r != 0)
                         return r;
+                if (blob_holds(b, rq->offset, end))
+                        n = blob_read(b, buffer, end - rq->offset, rq->offset);
+                if (blob_holds(b, rq->offset, end) && (before | 1) == (blob_incarnation(b) | 1)) {
+                        if (n >= 0 && (uint64_t)n < end - rq->offset)
+                                return -EIO; /* somebody has cut the file short: not the end of it */
+                        return n < 0 ? (int)n : 0;
+                }
                 rq->asked[ASK_READ] = false;
         }
         return -EIO;
@@ -169,7 +200,6 @@ static int read_blob(struct request *rq)
         CLEANUP(cleanup_blob) struct blob *b = NULL;
         char *buffer = read_buffer();
         uint64_t end;
-        ssize_t n;
         int r = node_blob(rq->fs, rq->node, &b);
 
         if (r != 0)
@@ -179,14 +209,10 @@ static int read_blob(struct request *rq)
         if (rq->offset >= blob_size(b))
                 return reply_slice(rq, NULL, 0);
         end = min_u64(rq->offset + min_u64(rq->size, READ_MAX), blob_size(b));
-        r = need_range(rq, b, rq->offset, end);
-        if (r != 0)
-                return r;
-        n = blob_read(b, buffer, end - rq->offset, rq->offset);
-        if (n < 0)
-                return (int)n;
-        fuse_reply_buf(rq->req, buffer, (size_t)n);
-        return 0;
+        r = read_held(rq, b, buffer, end);
+        if (r == 0)
+                fuse_reply_buf(rq->req, buffer, end - rq->offset);
+        return r;
 }
 
 int file_read(struct request *rq)
@@ -195,7 +221,6 @@ int file_read(struct request *rq)
         case NODE_BLOB:
                 return read_blob(rq);
         case NODE_REF:
-        case NODE_REF_COMMIT:
                 return read_ref(rq);
         case NODE_TREE:
                 return read_tree(rq);

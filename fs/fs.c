@@ -89,6 +89,7 @@ int fs_new(const struct fs_options *o, struct index *ix, struct fs **ret, struct
 
         if (!fs)
                 return errmsg_set(err, r, "out of memory");
+        pthread_rwlock_init(&fs->serving, NULL);
         fs->options = *o;
         fs->catalog = ix->catalog;
         fs->store = ix->store;
@@ -101,6 +102,9 @@ int fs_new(const struct fs_options *o, struct index *ix, struct fs **ret, struct
                 r = workq_new("wfs-reply", REPLY_THREADS, &fs->replies);
         if (r == 0)
                 r = notifier_new(fs, &fs->notifier);
+        fs->passthrough = passthrough_new();
+        if (r == 0 && !fs->passthrough)
+                r = -ENOMEM;
         if (r < 0) {
                 fs_free(fs);
                 return errmsg_set(err, r, "starting threads failed: %s", strerror(-r));
@@ -126,10 +130,12 @@ struct fs *fs_free(struct fs *fs)
                 fuse_session_unmount(fs->se); /* it is: this only gives up the descriptor and the path */
                 fuse_session_destroy(fs->se);
         }
+        passthrough_free(fs->passthrough);
         free(fs->mountpoint);
         free(fs->source);
         free(fs->mount_options);
         free(fs->declared);
+        pthread_rwlock_destroy(&fs->serving);
         free(fs);
         return NULL;
 }
@@ -149,10 +155,9 @@ static void on_blob(void *arg, int64_t blob)
 
 static void on_ref(void *arg, int64_t repo, const char *ref)
 {
-        struct fs *fs = arg;
-
-        fs_touch(fs);
-        notifier_ref(fs->notifier, repo, ref);
+        (void)repo;
+        (void)ref;
+        fs_touch(arg); /* its old value is cached for a moment (notify.c says why it is not forgotten) */
 }
 
 static void on_mode(void *arg, bool offline)
@@ -183,5 +188,5 @@ void fs_get_status(struct fs *fs, struct fs_status *ret)
                 .parked = fs->parked,
         };
         snprintf(ret->mountpoint, sizeof(ret->mountpoint), "%s", fs->mountpoint);
-        snprintf(ret->passthrough_reason, sizeof(ret->passthrough_reason), "not built in");
+        ret->passthrough = passthrough_works(fs->passthrough, ret->passthrough_reason, sizeof(ret->passthrough_reason));
 }

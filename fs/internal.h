@@ -8,6 +8,7 @@
 #include "fs/errno.h"
 #include "fs/fs.h"
 #include "fs/node.h"
+#include "fs/passthrough.h"
 
 #include "base/lock.h"
 #include "base/log.h"
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <fuse_lowlevel.h>
 #include <linux/limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +39,7 @@ struct fs {
         struct fuse_session *se; /* from fs_mount() */
         struct workq *replies;   /* answers what was parked: disk I/O and SQLite reads */
         struct notifier *notifier;
+        struct passthrough *passthrough;
         int64_t *declared; /* rows of the declared repos */
         size_t declared_count;
         uint64_t generation;
@@ -45,7 +48,12 @@ struct fs {
         _Atomic uint64_t requests, errors;
         _Atomic unsigned parked;
         atomic_bool unmounted;
+        pthread_rwlock_t serving; /* shared: a parked request is taken up again; exclusive: unmounted is
+                                   * set, after which none is and fetch/ may go */
 };
+
+/* The kernel's number of the request that this session thread is serving (session.c). */
+extern _Thread_local uint64_t request_unique;
 
 /* ---- requests (request.c) ---- */
 
@@ -63,6 +71,7 @@ enum question_kind { ASK_REPO, ASK_REVISION, ASK_OPEN, ASK_READ };
 struct request {
         struct fs *fs;
         fuse_req_t req;
+        uint64_t unique; /* OP_OPEN: the kernel's number of the request */
         enum request_op op;
         struct node node;
         const char *name; /* OP_LOOKUP; owned when parked */
@@ -108,7 +117,7 @@ void tree_attr_dir(struct fs *fs, struct node n, int64_t mtime, struct stat *ret
 void tree_attr_entry(struct fs *fs, struct node n, const struct entry *e, int64_t mtime, struct stat *ret);
 void tree_attr_blob(struct fs *fs, const struct blob_row *row, struct stat *ret);
 
-/* The target of a snapshot link. @ret holds SNAP_LINK_MAX bytes. */
+/* The target of a link. @ret holds SNAP_LINK_MAX bytes. */
 #define SNAP_LINK_MAX (3 * ENTRY_PATH_MAX + ETAG_MAX + 16)
 int tree_link_target(struct fs *fs, struct node n, char *ret);
 
@@ -133,6 +142,7 @@ extern const char *const ref_common_paths[REF_COMMON_COUNT];
 void dir_read(struct fs *fs, fuse_req_t req, struct node dir, size_t size, off_t offset, bool plus);
 int file_open(struct request *rq);
 int file_read(struct request *rq);
+void file_release(struct fs *fs, struct node n);
 
 /* ---- the rest ---- */
 
@@ -144,5 +154,4 @@ void fs_touch(struct fs *fs);
 int notifier_new(struct fs *fs, struct notifier **ret); /* notify.c */
 struct notifier *notifier_free(struct notifier *n);
 void notifier_blob(struct notifier *n, int64_t blob);
-void notifier_ref(struct notifier *n, int64_t repo, const char *ref);
 void notifier_epoch(struct notifier *n);

@@ -176,7 +176,7 @@ static int lookup_view(struct request *rq, const struct repo *repo, const char *
         r = need_ref(rq, repo->id, revision[0] ? revision : "main", &ref);
         if (r != 0)
                 return r;
-        return found_dir(rq, node_of(revision[0] ? NODE_PLAIN_REF : NODE_PLAIN_DEFAULT, ref.commit, 0),
+        return found_dir(rq, node_of(revision[0] ? NODE_PLAIN_LINK : NODE_PLAIN_DEFAULT, ref.commit, 0),
                          MOMENT, ret);
 }
 
@@ -313,14 +313,14 @@ static int lookup_ref(struct request *rq, struct node dir, const char *name, str
                 r = need_commit(rq, repo, path, &commit);
                 if (r != 0)
                         return r;
-                return found_dir(rq, node_of(NODE_REF_COMMIT, commit.id, 0), MOMENT, ret);
+                return found_dir(rq, node_of(NODE_REF, commit.id, 0), MOMENT, ret);
         }
         r = lookup_ref_dir(rq, repo, path, ret);
         if (r != -ENOENT)
                 return r;
         r = need_ref(rq, repo, path, &ref);
         if (r == 0)
-                return found_dir(rq, node_of(NODE_REF, ref.id, 0), MOMENT, ret);
+                return found_dir(rq, node_of(NODE_REF, ref.commit, 0), MOMENT, ret);
         if (r == FETCH_E_ABSENT && lookup_ref_dir(rq, repo, path, ret) == 0)
                 return 0; /* the question taught us the names of its refs */
         return r;
@@ -458,10 +458,38 @@ static int lookup_dot(struct request *rq, struct node dir, const char *name, str
         return found_dir(rq, n, MOMENT, ret);
 }
 
+/* A listing may have shown a repo's folder before anybody looked at what the store holds of it; what
+ * is only half known must not be taken for absent. */
+static int need_scanned(struct request *rq, struct node dir)
+{
+        struct repo repo;
+        int r;
+
+        switch (dir.kind) {
+        case NODE_REFS:
+        case NODE_REF_COMMON:
+        case NODE_SNAPSHOTS:
+        case NODE_NO_EXIST:
+        case NODE_TREES:
+        case NODE_BLOBS:
+                r = catalog_repo_get(rq->fs->catalog, dir.id, &repo);
+                if (r != 0)
+                        return r > 0 ? -ESTALE : r;
+                return repo.scanned ? 0 : ask_repo(rq, repo.type, repo.name);
+        default:
+                return 0;
+        }
+}
+
 int lookup_name(struct request *rq, struct node dir, const char *name, struct found *ret)
 {
+        int r;
+
         if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
                 return lookup_dot(rq, dir, name, ret);
+        r = need_scanned(rq, dir);
+        if (r != 0)
+                return r;
         switch (dir.kind) {
         case NODE_FIXED:
                 return lookup_fixed(rq, dir, name, ret);
@@ -484,7 +512,6 @@ int lookup_name(struct request *rq, struct node dir, const char *name, struct fo
                 return lookup_org(rq, dir, name, ret);
         case NODE_SNAP_DIR:
         case NODE_PLAIN_DEFAULT:
-        case NODE_PLAIN_REF:
         case NODE_PLAIN_COMMIT:
                 return lookup_listed(rq, dir, name, ret);
         case NODE_NO_EXIST_DIR:

@@ -59,7 +59,7 @@ bool node_is_dir(struct node n)
 {
         switch (n.kind) {
         case NODE_REF:
-        case NODE_REF_COMMIT:
+        case NODE_PLAIN_LINK:
         case NODE_TREE:
         case NODE_SNAP_LINK:
         case NODE_ABSENT_FILE:

@@ -9,8 +9,9 @@
  *   [ kind:6 ][ id:32                          ][ low:26         ]
  *
  * Invariants
- *   N1  A folder has one name only: views of the same commit are of different kinds (the VFS
- *       allows no aliases of folders; d_splice_alias() would move them about).
+ *   N1  A folder has one name only: views of the same commit are of different kinds, and refs,
+ *       of which several may name it, are links to one of them (the VFS allows no aliases of
+ *       folders; d_splice_alias() would move them about).
  *   N2  A blob's id carries its incarnation. Even: it is served through the daemon and cached by
  *       the kernel; odd: complete. The mode of one id never changes (FUSE passthrough and cached
  *       opens of one inode cannot mix). st_ino leaves the incarnation out.
@@ -31,17 +32,15 @@ enum node_kind {
         NODE_TREES,
         NODE_LOCKS, /* .locks/<repo> */
         NODE_REF_COMMON, /* a folder of refs/ that every repo has; low: enum node_ref_common */
-        /* id: ref or ref_dir row */
-        NODE_REF,
-        NODE_REF_DIR,
+        NODE_REF_DIR, /* id: ref_dir row */
         /* id: commit row */
-        NODE_REF_COMMIT,    /* refs/<sha> */
+        NODE_REF,           /* refs/<name>, refs/<sha>: a node for each value, which never goes */
+        NODE_PLAIN_LINK,    /* models/Org/Name@ref, to Name@sha (N1) */
         NODE_TREE,          /* trees/<sha>.json */
         NODE_SNAP_DIR,      /* low: position, as in all that follow */
         NODE_SNAP_LINK,
         NODE_NO_EXIST_DIR,
         NODE_PLAIN_DEFAULT, /* models/Org/Name/… */
-        NODE_PLAIN_REF,     /* models/Org/Name@ref/… */
         NODE_PLAIN_COMMIT,  /* models/Org/Name@sha/… */
         /* id and low: 58 bits of a hash of the path; needs no row */
         NODE_ABSENT_DIR,

@@ -4,7 +4,8 @@
  *
  * The kernel takes a folder's lock for an invalidation, and may hold it for a lookup that waits for
  * us; so notifications have a thread of their own, and none is ever waited for. One that fails or
- * is late costs a moment: what may change is cached for a second only.
+ * is late costs a moment: what may change is cached for a second only. While one waits for the lock
+ * nobody else gets it, so folders in which a lookup may wait for the network (refs/, hub/) get none.
  */
 #define LOG_COMPONENT "fs"
 
@@ -23,9 +24,8 @@ struct notifier {
 struct note {
         struct work work;
         struct fs *fs;
-        enum { NOTE_BLOB, NOTE_REF, NOTE_EPOCH } kind;
-        int64_t id; /* blob or repo */
-        char ref[REVISION_MAX + 1];
+        enum { NOTE_BLOB, NOTE_EPOCH } kind;
+        int64_t blob; /* NOTE_BLOB */
 };
 
 static void forget_name(struct fs *fs, struct node parent, const char *name)
@@ -40,7 +40,7 @@ static void forget_name(struct fs *fs, struct node parent, const char *name)
 static void forget_blob(struct fs *fs, int64_t blob)
 {
         static const enum node_kind views[] = {
-                NODE_SNAP_DIR, NODE_PLAIN_DEFAULT, NODE_PLAIN_REF, NODE_PLAIN_COMMIT,
+                NODE_SNAP_DIR, NODE_PLAIN_DEFAULT, NODE_PLAIN_COMMIT,
         };
         struct commit commit = {};
         struct entry entry = {};
@@ -51,24 +51,6 @@ static void forget_blob(struct fs *fs, int64_t blob)
                 for (size_t i = 0; i < ARRAY_SIZE(views); i++)
                         forget_name(fs, node_of(views[i], commit.id, entry.parent), entry.name);
         }
-}
-
-static void forget_ref(struct fs *fs, int64_t id, const char *name)
-{
-        const char *slash = strrchr(name, '/');
-        struct node parent = node_of(NODE_REFS, id, 0);
-        struct ref_dir dir;
-        char prefix[REVISION_MAX + 1];
-
-        if (slash) {
-                snprintf(prefix, sizeof(prefix), "%.*s", (int)(slash - name), name);
-                if (catalog_ref_dir_find(fs->catalog, id, prefix, &dir) == 0)
-                        parent = node_of(NODE_REF_DIR, dir.id, 0);
-                for (uint32_t i = 0; i < REF_COMMON_COUNT; i++)
-                        if (strcmp(prefix, ref_common_paths[i]) == 0)
-                                parent = node_of(NODE_REF_COMMON, id, i);
-        }
-        forget_name(fs, parent, slash ? slash + 1 : name);
 }
 
 /* All names at once, where the kernel can; elsewhere the cached moments pass. */
@@ -90,9 +72,7 @@ static void deliver(struct work *w)
 
         if (!note->fs->unmounted && note->fs->se) {
                 if (note->kind == NOTE_BLOB)
-                        forget_blob(note->fs, note->id);
-                else if (note->kind == NOTE_REF)
-                        forget_ref(note->fs, note->id, note->ref);
+                        forget_blob(note->fs, note->blob);
                 else
                         new_epoch(note->fs);
         }
@@ -112,15 +92,7 @@ static void send_note(struct notifier *n, const struct note *what)
 
 void notifier_blob(struct notifier *n, int64_t blob)
 {
-        send_note(n, &(struct note){ .kind = NOTE_BLOB, .id = blob });
-}
-
-void notifier_ref(struct notifier *n, int64_t repo, const char *ref)
-{
-        struct note note = { .kind = NOTE_REF, .id = repo };
-
-        snprintf(note.ref, sizeof(note.ref), "%s", ref);
-        send_note(n, &note);
+        send_note(n, &(struct note){ .kind = NOTE_BLOB, .blob = blob });
 }
 
 void notifier_epoch(struct notifier *n)

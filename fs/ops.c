@@ -1,7 +1,8 @@
 /*
  * Operations: the thin layer between libfuse's table and lookup.c, readdir.c, file.c.
  *
- * FORGET means nothing to us (no state is kept per node), nor does RELEASE (handles carry none).
+ * FORGET means nothing to us (no state is kept per node), and handles carry nothing; RELEASE counts
+ * the opens that are passed through.
  * FLUSH and OPENDIR are not implemented on purpose: a process that dies while no daemon lives must
  * not hang in FLUSH, and folders need no handle.
  */
@@ -37,6 +38,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
         static const unsigned unwanted[] = {
                 FUSE_CAP_SPLICE_READ, FUSE_CAP_SPLICE_WRITE, FUSE_CAP_SPLICE_MOVE, FUSE_CAP_WRITEBACK_CACHE,
                 FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_FLOCK_LOCKS, FUSE_CAP_POSIX_LOCKS,
+                FUSE_CAP_ASYNC_DIO, /* who waits for such a read cannot be killed */
         };
 
         (void)userdata;
@@ -96,7 +98,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-        struct request rq = { .fs = fs_of(req), .req = req, .op = OP_OPEN, .fi = *fi };
+        struct request rq = { .fs = fs_of(req), .req = req, .op = OP_OPEN, .unique = request_unique, .fi = *fi };
 
         if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC))
                 fuse_reply_err(req, EROFS);
@@ -117,8 +119,12 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, s
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-        (void)ino;
+        struct fs *fs = fs_of(req);
+        struct node n;
+
         (void)fi;
+        if (node_unpack(ino, &n))
+                file_release(fs, n);
         fuse_reply_err(req, 0);
 }
 

@@ -245,7 +245,7 @@ static int step_ref(struct fs *fs, struct step *s, uint64_t cookie, const char *
         int r;
 
         if (ref)
-                return step_dir(fs, s, cookie, component, node_of(NODE_REF, ref->id, 0));
+                return step_dir(fs, s, cookie, component, node_of(NODE_REF, ref->commit, 0));
         snprintf(path, sizeof(path), "%s%s", prefix, component);
         for (uint32_t i = 0; i < REF_COMMON_COUNT; i++)
                 if (strcmp(path, ref_common_paths[i]) == 0)
@@ -414,7 +414,6 @@ static next_fn next_of(struct node dir)
                 return next_org;
         case NODE_SNAP_DIR:
         case NODE_PLAIN_DEFAULT:
-        case NODE_PLAIN_REF:
         case NODE_PLAIN_COMMIT:
                 return next_listed;
         default:

@@ -10,7 +10,10 @@
  *   Q2  An INTERRUPT only cancels the wait; the answer (-ECANCELED) comes the ordinary way. libfuse
  *       calls on_interrupt() with the request's lock held, so the reply thread first takes the
  *       function back (fuse_req_interrupt_func(NULL) waits for that lock), and only then replies.
- *   Q3  No lock of ours is held while fetch/ or libfuse is called.
+ *   Q3  No lock of ours is held while fetch/ or libfuse is called, except fs.serving, shared: who
+ *       takes it exclusively is the last of the session.
+ *   Q4  Once the session has ended no handler runs: fetch/ goes before the reply threads do, since
+ *       its end answers what is still parked.
  */
 #define LOG_COMPONENT "fs"
 
@@ -55,9 +58,16 @@ static void resume(struct work *w)
 {
         struct parked *p = CONTAINER_OF(w, struct parked, work);
 
+        struct fs *fs = p->rq.fs;
+
         fuse_req_interrupt_func(p->rq.req, NULL, NULL);
-        atomic_fetch_sub(&p->rq.fs->parked, 1);
-        request_run(&p->rq);
+        atomic_fetch_sub(&fs->parked, 1);
+        pthread_rwlock_rdlock(&fs->serving);
+        if (fs->unmounted)
+                fuse_reply_err(p->rq.req, ENODEV); /* nobody waits any longer, and fetch/ may be gone */
+        else
+                request_run(&p->rq);
+        pthread_rwlock_unlock(&fs->serving);
         parked_unref(p);
 }
 

@@ -10,13 +10,16 @@
 
 #include "fs/internal.h"
 
+#include <fcntl.h>
 #include <linux/fuse.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,19 +101,84 @@ static int mount_failed(struct fs *fs, struct errmsg *err)
                           mount_error.text[0] ? mount_error.text : strerror(-r));
 }
 
+struct init_question {
+        struct fuse_in_header header;
+        struct fuse_init_in init;
+};
+
+struct init_answer {
+        struct fuse_out_header header;
+        struct fuse_init_out init;
+        char room[256]; /* for a libfuse that says more */
+};
+
+/* What libfuse answers to INIT comes out of @out, and nothing goes to the kernel. */
+static ssize_t take_answer(struct fuse_session *se, struct fuse_buf *question, int in, int out,
+                           struct init_answer *ret)
+{
+        ssize_t n;
+
+        if (dup3(in, fuse_session_fd(se), O_CLOEXEC) < 0)
+                return -errno;
+        fuse_session_process_buf(se, question);
+        n = read(out, ret, sizeof(*ret));
+        return n < 0 ? -errno : n;
+}
+
+/* Passthrough takes place on top of the store's file system: 1 for an ordinary one. */
+static unsigned stack_depth(struct fs *fs)
+{
+        struct statfs st;
+
+        return statfs(store_path(fs->store), &st) == 0 && st.f_type == OVERLAYFS_SUPER_MAGIC ? 2 : 1;
+}
+
+/*
+ * Lets libfuse answer INIT, and adds to the answer what not every libfuse passes on: passthrough
+ * (3.17), and FUSE_PARALLEL_DIROPS, a wish that 3.14 takes and drops. Without that one lookup that
+ * waits for the hub holds up all others in its folder. So libfuse's descriptor is a pipe meanwhile.
+ */
+static int answer_init(struct fs *fs, struct fuse_buf *question)
+{
+        struct fuse_session *se = fs->se;
+        CLEANUP_FD int device = fcntl(fuse_session_fd(se), F_DUPFD_CLOEXEC, 0);
+        CLEANUP_FD int out = -1, in = -1;
+        struct init_answer answer = {};
+        struct init_question asked = {};
+        int ends[2];
+        ssize_t n;
+
+        if (device < 0 || pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+                return -errno;
+        out = ends[0];
+        in = ends[1];
+        n = take_answer(se, question, in, out, &answer);
+        if (dup3(device, fuse_session_fd(se), O_CLOEXEC) < 0)
+                return -errno;
+        if (n < 0)
+                return (int)n;
+        memcpy(&asked, question->mem, min_u64(question->size, sizeof(asked)));
+        if ((size_t)n >= offsetof(struct init_answer, init.max_background))
+                answer.init.flags |= asked.init.flags & FUSE_PARALLEL_DIROPS;
+        passthrough_negotiate(fs->passthrough, question->mem, question->size, &answer, (size_t)n, stack_depth(fs));
+        return write(device, &answer, (size_t)n) == n ? 0 : -EIO;
+}
+
 /* Reads and answers INIT, which the kernel sent with the mount. */
 static int serve_init(struct fs *fs)
 {
         struct fuse_buf buf = {};
-        int n;
+        int r;
 
         do
-                n = fuse_session_receive_buf(fs->se, &buf);
-        while (n == -EINTR);
-        if (n > 0)
-                fuse_session_process_buf(fs->se, &buf);
+                r = fuse_session_receive_buf(fs->se, &buf);
+        while (r == -EINTR);
+        if (r == 0)
+                r = -EIO;
+        if (r > 0)
+                r = answer_init(fs, &buf);
         free(buf.mem);
-        return n > 0 ? 0 : n < 0 ? n : -EIO;
+        return r;
 }
 
 int fs_mount(struct fs *fs, struct errmsg *err)
@@ -134,6 +202,8 @@ int fs_mount(struct fs *fs, struct errmsg *err)
 }
 
 /* ---- serving ---- */
+
+_Thread_local uint64_t request_unique;
 
 struct session_thread {
         pthread_t thread;
@@ -175,6 +245,7 @@ static void *serve(void *arg)
                 if ((size_t)n < sizeof(struct fuse_in_header))
                         continue;
                 buf.size = (size_t)n;
+                request_unique = ((struct fuse_in_header *)t->slot)->unique;
                 fuse_session_process_buf(se, &buf);
         }
 }
@@ -207,7 +278,9 @@ int fs_run(struct fs *fs)
         for (unsigned i = 0; i < SESSION_THREADS; i++)
                 if (threads[i].slot)
                         munmap(threads[i].slot, SLOT_MAPPING);
+        pthread_rwlock_wrlock(&fs->serving); /* Q4 */
         fs->unmounted = true;
+        pthread_rwlock_unlock(&fs->serving);
         return r;
 }
 

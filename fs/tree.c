@@ -30,7 +30,7 @@ bool fixed_type(enum node_fixed fixed, enum repo_type *ret)
 
 bool node_is_plain(struct node n)
 {
-        return n.kind == NODE_PLAIN_DEFAULT || n.kind == NODE_PLAIN_REF || n.kind == NODE_PLAIN_COMMIT;
+        return n.kind == NODE_PLAIN_DEFAULT || n.kind == NODE_PLAIN_COMMIT;
 }
 
 /* CATALOG_E_NONE for a row that a node id names means that the node is from another time. */
@@ -86,6 +86,14 @@ static void attr_file(struct fs *fs, struct node n, uint64_t size, int64_t mtime
         attr_time(ret, mtime ? (struct timespec){ .tv_sec = mtime } : fs->born);
 }
 
+static void attr_link(struct fs *fs, struct node n, size_t len, int64_t mtime, struct stat *ret)
+{
+        attr_base(fs, n, ret);
+        ret->st_mode = S_IFLNK | 0777;
+        ret->st_size = (off_t)len;
+        attr_time(ret, (struct timespec){ .tv_sec = mtime });
+}
+
 /* A blob is shared by commits and repos, so it has no date of its own. */
 void tree_attr_blob(struct fs *fs, const struct blob_row *row, struct stat *ret)
 {
@@ -110,10 +118,7 @@ void tree_attr_entry(struct fs *fs, struct node n, const struct entry *e, int64_
         } else if (n.kind == NODE_SNAP_LINK) {
                 char target[SNAP_LINK_MAX];
 
-                attr_base(fs, n, ret);
-                ret->st_mode = S_IFLNK | 0777;
-                ret->st_size = (off_t)link_target_format(e, target);
-                attr_time(ret, (struct timespec){ .tv_sec = mtime });
+                attr_link(fs, n, link_target_format(e, target), mtime, ret);
         } else {
                 tree_attr_dir(fs, n, mtime, ret);
         }
@@ -132,6 +137,33 @@ static int attr_listed(struct fs *fs, struct node n, struct stat *ret)
                 return stale(r);
         tree_attr_entry(fs, n, &entry, commit.mtime ? commit.mtime : fs->born.tv_sec, ret);
         return 0;
+}
+
+/* "Name@sha" */
+static int plain_link_target(struct fs *fs, struct node n, struct commit *ret_commit, char *ret)
+{
+        const char *slash;
+        struct repo repo;
+        int r = catalog_commit_get(fs->catalog, n.id, ret_commit);
+
+        if (r == 0)
+                r = catalog_repo_get(fs->catalog, ret_commit->repo, &repo);
+        if (r != 0)
+                return stale(r);
+        slash = strchr(repo.name, '/');
+        snprintf(ret, SNAP_LINK_MAX, "%s@%s", slash ? slash + 1 : repo.name, ret_commit->sha);
+        return 0;
+}
+
+static int attr_plain_link(struct fs *fs, struct node n, struct stat *ret)
+{
+        char target[SNAP_LINK_MAX];
+        struct commit commit;
+        int r = plain_link_target(fs, n, &commit, target);
+
+        if (r == 0)
+                attr_link(fs, n, strlen(target), commit.mtime ? commit.mtime : fs->born.tv_sec, ret);
+        return r;
 }
 
 static int attr_tree_json(struct fs *fs, struct node n, struct stat *ret)
@@ -156,7 +188,6 @@ static int attr_tree_json(struct fs *fs, struct node n, struct stat *ret)
 static int attr_row(struct fs *fs, struct node n, struct stat *ret)
 {
         struct repo repo;
-        struct ref ref;
         struct ref_dir ref_dir;
         struct commit commit;
         enum repo_type type;
@@ -165,11 +196,6 @@ static int attr_row(struct fs *fs, struct node n, struct stat *ret)
 
         switch (n.kind) {
         case NODE_REF:
-                r = catalog_ref_get(fs->catalog, n.id, &ref);
-                if (r == 0)
-                        attr_file(fs, n, COMMIT_HEX, 0, ret);
-                return stale(r);
-        case NODE_REF_COMMIT:
                 r = catalog_commit_get(fs->catalog, n.id, &commit);
                 if (r == 0)
                         attr_file(fs, n, COMMIT_HEX, commit.mtime, ret);
@@ -214,12 +240,14 @@ int tree_attr(struct fs *fs, struct node n, struct stat *ret, double *ret_timeou
         case NODE_SNAP_LINK:
         case NODE_NO_EXIST_DIR:
         case NODE_PLAIN_DEFAULT:
-        case NODE_PLAIN_REF:
         case NODE_PLAIN_COMMIT:
                 r = attr_listed(fs, n, ret);
                 break;
         case NODE_TREE:
                 r = attr_tree_json(fs, n, ret);
+                break;
+        case NODE_PLAIN_LINK:
+                r = attr_plain_link(fs, n, ret);
                 break;
         case NODE_ABSENT_DIR:
                 tree_attr_dir(fs, n, fs->born.tv_sec, ret);
@@ -242,9 +270,12 @@ int tree_attr(struct fs *fs, struct node n, struct stat *ret, double *ret_timeou
 
 int tree_link_target(struct fs *fs, struct node n, char *ret)
 {
+        struct commit commit;
         struct entry entry;
         int r;
 
+        if (n.kind == NODE_PLAIN_LINK)
+                return plain_link_target(fs, n, &commit, ret);
         if (n.kind != NODE_SNAP_LINK)
                 return -EINVAL;
         r = catalog_entry_at(fs->catalog, n.id, n.low, &entry);
@@ -361,7 +392,6 @@ int tree_parent(struct fs *fs, struct node n, struct node *ret)
         case NODE_SNAP_DIR:
         case NODE_NO_EXIST_DIR:
         case NODE_PLAIN_DEFAULT:
-        case NODE_PLAIN_REF:
         case NODE_PLAIN_COMMIT:
                 return parent_in_view(fs, n, ret);
         default:

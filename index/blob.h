@@ -101,5 +101,9 @@ int blob_verify_adopted(struct blob *b, const atomic_bool *cancel);
  * blob is whole. It can be filled and finished again all the same. */
 int blob_quarantine(struct blob *b);
 
+/* Lets a blob whose state is BLOB_QUARANTINED be filled again, because a person asks for it; others
+ * are left alone. */
+int blob_readmit(struct blob *b);
+
 /* Makes the links and hard links of a whole blob in places that listed it after it was complete. */
 int blob_link_places(struct blob *b);

@@ -294,6 +294,17 @@ int blob_quarantine(struct blob *b)
         return r;
 }
 
+int blob_readmit(struct blob *b)
+{
+        int r = 0;
+
+        lock_take(&b->finish);
+        if (blob_state(b) == BLOB_QUARANTINED)
+                r = blob_set_state(b, BLOB_FILLING);
+        lock_drop(&b->finish);
+        return r;
+}
+
 /* ---- late places ---- */
 
 /* The first repo that has a fitting file. */
