@@ -44,7 +44,8 @@ int client_connect(const char *state, struct client *ret, struct errmsg *err)
 
         if (r == -EACCES || r == -EPERM)
                 return errmsg_set(err, r,
-                                  "the daemon of %s belongs to another user; ask as that user, or as root",
+                                  "the state folder %s belongs to another user, as its daemon would; ask as "
+                                  "that user or as root, or use a --store of your own",
                                   state);
         if (r == -ENOENT || r == -ENOTDIR || r == -ECONNREFUSED)
                 return r == -ENOTDIR ? -ENOENT : r;

@@ -41,8 +41,7 @@ int command_mount(struct options *o, const struct strings *words)
                 return complain(&err, r);
         if (!o->mount_point)
                 return complain_usage(COMMAND_MOUNT,
-                                      "where to? Name a mount point, or set [mount] point in a "
-                                      "configuration file");
+                                      "name a mount point, or set [mount] point in a configuration file");
         r = check(o, &err);
         return r < 0 ? complain(&err, r) : daemon_run(o);
 }

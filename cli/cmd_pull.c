@@ -51,21 +51,38 @@ static int pull_by_daemon(struct options *o, struct client *c, const char *repo,
         return r;
 }
 
+/* What comes with a success; @warning is empty again. */
+static void say_warning(struct errmsg *warning)
+{
+        if (warning->text[0] != '\0')
+                fprintf(stderr, "weightfs: warning: %s\n", warning->text);
+        warning->text[0] = '\0';
+}
+
 static int pull_alone(struct options *o, struct pull_request *q, struct pull_view *view, json_t **ret,
                       struct errmsg *err)
 {
         struct service s = { .options = o };
         struct fetch_options fetch = service_fetch_options(o);
         struct index_options index = { .store = o->store, .state = o->state };
-        int r = path_of_token(o, NULL, NULL, err);
+        struct errmsg warning = {};
+        int r = path_check_store(o, err);
 
+        if (r == 0)
+                r = path_of_token(o, NULL, &warning, err);
+        if (r == 0)
+                r = path_check_ca(o, err);
         if (r < 0)
                 return r;
+        say_warning(&warning);
         fetch.token_file = o->token_file;
+        fetch.ca_file = o->ca_file;
         r = index_open(&index, &s.index, err);
         if (r < 0)
                 return r;
         r = fetch_new(&fetch, &s.index, &s.fetch, err);
+        if (r == 0)
+                say_warning(err);
         if (r == 0)
                 r = pull_run(&s, q, view_own, view, &interrupted, ret, err);
         fetch_free(s.fetch);
@@ -77,16 +94,19 @@ static void print_result(const json_t *result)
 {
         uint64_t bytes = json_get_u64(result, "bytes"), already = json_get_u64(result, "already");
         double seconds = json_number_value(json_object_get(result, "seconds"));
-        char all[FORMAT_MAX], had[FORMAT_MAX], rate[FORMAT_MAX], time[FORMAT_MAX];
+        char files[FORMAT_MAX], all[FORMAT_MAX], had[FORMAT_MAX], rate[FORMAT_MAX], time[FORMAT_MAX];
 
-        printf("%s at %.12s: %zu files, %s", json_get_text(result, "repo"), json_get_text(result, "commit"),
-               (size_t)json_get_u64(result, "files"), format_size(bytes, all));
+        format_duration(seconds, time);
+        format_rate(seconds > 0 ? (double)(bytes - already) / seconds : 0, rate);
+        printf("%s at %.12s: %s, %s", json_get_text(result, "repo"), json_get_text(result, "commit"),
+               format_count(json_get_u64(result, "files"), "file", files), format_size(bytes, all));
         if (already >= bytes)
-                printf(", all of it already there\n");
+                printf(", all of it in the store already\n");
+        else if (already == 0)
+                printf(", fetched in %s (%s)\n", time, rate);
         else
-                printf("; %s already there, the rest in %s (%s)\n", format_size(already, had),
-                       format_duration(seconds, time),
-                       format_rate(seconds > 0 ? (double)(bytes - already) / seconds : 0, rate));
+                printf("; %s in the store already, the rest fetched in %s (%s)\n", format_size(already, had),
+                       time, rate);
 }
 
 static int pull(struct options *o, struct pull_request *q, const char *repo, struct errmsg *err)
@@ -131,7 +151,7 @@ int command_pull(struct options *o, const struct strings *words)
         int r;
 
         if (words->count != 1)
-                return complain_usage(COMMAND_PULL, words->count == 0 ? "which repo?" : "one repo at a time");
+                return complain_usage(COMMAND_PULL, words->count == 0 ? "name a repo" : "one repo at a time");
         if (!repo_parse(words->items[0], &q.type, q.name, q.revision))
                 return complain_usage(
                         COMMAND_PULL,

@@ -12,6 +12,7 @@
 
 #define ANSWER_MS 60000
 #define END_MS 60000 /* syncing what is half filled takes its time */
+#define LAZY_MS 2000 /* who uses a detached mount may do so for long */
 
 /* A dead or hung daemon must leave nobody waiting. Should this fail, the detaching that follows is
  * what counts. */
@@ -45,13 +46,14 @@ static int without_daemon(const char *point, bool lazy, enum client_answer state
         return 0;
 }
 
-static int wait_for_end(const struct client *c, const char *point)
+static int wait_for_end(const struct client *c, const char *point, bool lazy)
 {
         struct pollfd p = { .fd = c->pidfd, .events = POLLIN };
 
-        if (c->pidfd >= 0 && poll(&p, 1, END_MS) == 0)
-                fprintf(stderr, "weightfs: %s is unmounted; the daemon (pid %d) still finishes its work\n",
-                        point, (int)c->pid);
+        if (c->pidfd >= 0 && poll(&p, 1, lazy ? LAZY_MS : END_MS) == 0)
+                fprintf(stderr, "weightfs: %s is %s; the daemon (pid %d) %s\n", point,
+                        lazy ? "detached" : "unmounted", (int)c->pid,
+                        lazy ? "ends with its last user" : "still finishes its work");
         return 0;
 }
 
@@ -76,7 +78,7 @@ static int by_daemon(struct client *c, const char *point, bool lazy, struct errm
                 show_incomplete(stdout, incomplete);
         json_decref(incomplete);
         json_decref(answer);
-        return r < 0 ? r : wait_for_end(c, point);
+        return r < 0 ? r : wait_for_end(c, point, lazy);
 }
 
 static int unmount(struct options *o, const char *mnt, struct errmsg *err)

@@ -15,7 +15,8 @@ struct reading {
         FILE *file;
         const char *path;
         unsigned line; /* last line read; inih calls back after each */
-        bool too_long;
+        char *text;    /* heap: it */
+        size_t capacity;
         int result; /* of the first error; later lines are not looked at */
         struct errmsg *err;
 };
@@ -24,17 +25,22 @@ struct reading {
 static char *next_line(char *buf, int size, void *arg)
 {
         struct reading *rd = arg;
-        char *line = rd->result < 0 ? NULL : fgets(buf, size, rd->file);
+        ssize_t len = rd->result < 0 ? -1 : getline(&rd->text, &rd->capacity, rd->file);
+        const char *first;
 
-        if (!line)
+        if (len < 0)
                 return NULL;
         rd->line++;
-        if (strlen(line) + 1 == (size_t)size && line[size - 2] != '\n') {
+        first = rd->text + strspn(rd->text, " \t");
+        if (memchr(rd->text, '\0', (size_t)len))
+                rd->result = errmsg_set(rd->err, -EINVAL, "%s:%u: this is no text", rd->path, rd->line);
+        else if (len > size - 1)
                 rd->result = errmsg_set(rd->err, -EINVAL, "%s:%u: the line is longer than %d bytes", rd->path,
                                         rd->line, size - 2);
-                return NULL;
-        }
-        return line;
+        else if (*first == '[' && !strchr(first, ']'))
+                rd->result = errmsg_set(rd->err, -EINVAL, "%s:%u: the ']' of the section is missing",
+                                        rd->path, rd->line);
+        return rd->result < 0 ? NULL : strcpy(buf, rd->text);
 }
 
 static bool section_known(const char *section, struct suggestion *near)
@@ -137,6 +143,7 @@ int options_read_config(struct options *o, const char *path, struct errmsg *err)
         }
         bad = ini_parse_stream(next_line, &rd, one_value, &rd);
         fclose(rd.file);
+        free(rd.text);
         if (rd.result < 0)
                 return rd.result;
         if (bad != 0)

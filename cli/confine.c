@@ -58,6 +58,7 @@ static void release_filter(scmp_filter_ctx *filter)
 
 int confine_sockets(struct errmsg *err)
 {
+        const struct scmp_arg_cmp not_local = { .arg = 0, .op = SCMP_CMP_NE, .datum_a = AF_UNIX };
         CLEANUP(release_filter) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
         int r;
 
@@ -67,8 +68,8 @@ int confine_sockets(struct errmsg *err)
         if (r == 0) /* threads of libraries may run already */
                 r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
         if (r == 0)
-                r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                                     SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+                r = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
+                                           &not_local);
         if (r == 0)
                 r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(io_uring_setup), 0);
         if (r == 0)

@@ -126,8 +126,10 @@ static void adopt_found(struct daemon *d, enum repo_type type)
                 struct await *a = repo.scanned ? NULL : await_new();
 
                 if (a)
-                        await_end(a, fetch_repo(d->service.fetch, type, repo.name, await_answer, a, await_slot(a)),
-                                  &d->ending);
+                        await_end(
+                                a,
+                                fetch_repo(d->service.fetch, type, repo.name, await_answer, a, await_slot(a)),
+                                &d->ending);
         }
 }
 
@@ -211,6 +213,17 @@ static int prepare_process(struct daemon *d, struct errmsg *err)
         return r < 0 ? errmsg_set(err, r, "no helper process can be made: %s", strerror(-r)) : 0;
 }
 
+/* A success that comes with a sentence; @err is empty again. */
+static void say_warning(struct daemon *d, struct errmsg *err)
+{
+        if (err->text[0] == '\0')
+                return;
+        log_warn("%s", err->text);
+        if (!d->options->foreground) /* there the log is where we would say it */
+                background_say(&d->background, "weightfs: warning: %s", err->text);
+        err->text[0] = '\0';
+}
+
 static int open_all(struct daemon *d, struct errmsg *err)
 {
         struct options *o = d->options;
@@ -240,6 +253,7 @@ static int open_all(struct daemon *d, struct errmsg *err)
         r = fetch_new(&fetch, &s->index, &s->fetch, err);
         if (r < 0)
                 return r;
+        say_warning(d, err);
         fs_set_fetch(s->fs, s->fetch);
         if (s->index.rebuilt)
                 log_info("the catalogue in %s is new; what the store holds is found again when it is looked "

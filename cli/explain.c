@@ -51,17 +51,21 @@ int explain_fetch(int result, const struct explain *x, struct errmsg *err)
                         "[hub] allow and deny in the configuration file",
                         x->what);
         case FETCH_E_FORBIDDEN:
-                return errmsg_set(err, -EACCES,
-                                  "the hub at %s does not give out %s: it is gated, private or "
-                                  "disabled; %s",
-                                  x->endpoint, x->what,
-                                  x->token ? "the token's owner must accept its terms on its page"
-                                           : "accept its terms on its page and give a token: HF_TOKEN or "
-                                             "--token-file");
+                return errmsg_set(
+                        err, -EACCES,
+                        "the hub at %s does not give out %s: it is gated, private or "
+                        "disabled; %s",
+                        x->endpoint, x->what,
+                        x->token ? "check the token, whose owner must have accepted the terms on its page"
+                                 : "accept its terms on its page and give a token: HF_TOKEN or "
+                                   "--token-file");
         case FETCH_E_UNREACHABLE:
                 return errmsg_set(err, -EHOSTUNREACH,
-                                  "%s: the hub at %s cannot be reached%s%s; try again later", x->what,
-                                  x->endpoint, why ? ": " : "", why ? x->last_error : "");
+                                  why ? "%s: the hub at %s does not answer (%s); check the network and "
+                                        "--endpoint, or try again later"
+                                      : "%s: %s does not answer as a hub should; check --endpoint, or try "
+                                        "again later",
+                                  x->what, x->endpoint, x->last_error);
         case FETCH_E_OFFLINE:
                 return errmsg_set(
                         err, -ENETDOWN,
@@ -69,10 +73,10 @@ int explain_fetch(int result, const struct explain *x, struct errmsg *err)
                         "('weightfs offline off', or start with --online)",
                         x->store, x->what);
         case FETCH_E_CORRUPT:
-                return errmsg_set(
-                        err, -EBADMSG,
-                        "%s: the bytes that came twice did not fit their hash; they are in %s/quarantine",
-                        x->what, x->store);
+                return errmsg_set(err, -EBADMSG,
+                                  "%s: the bytes that came twice did not fit their hash and are in "
+                                  "%s/quarantine; to try again, pull again",
+                                  x->what, x->store);
         default:
                 return explain_errno(result, x, err);
         }

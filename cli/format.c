@@ -3,6 +3,7 @@
  */
 #include "cli/format.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +29,12 @@ const char *format_size(uint64_t bytes, char *ret)
                 unit++;
         }
         snprintf(ret, FORMAT_MAX, n < 99.95 ? "%.1f %s" : "%.0f %s", n, units[unit]);
+        return ret;
+}
+
+const char *format_count(uint64_t n, const char *thing, char *ret)
+{
+        snprintf(ret, FORMAT_MAX, "%" PRIu64 " %s%s", n, thing, n == 1 ? "" : "s");
         return ret;
 }
 

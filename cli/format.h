@@ -9,6 +9,7 @@
 
 /* "0 B", "999 B", "1.2 KiB", "12.3 GiB", "123 GiB": four characters of number at most. */
 const char *format_size(uint64_t bytes, char *ret);
+const char *format_count(uint64_t n, const char *thing, char *ret); /* "1 file", "2 files" */
 /* "12.3 MiB/s"; "-" for nothing. */
 const char *format_rate(double bytes_per_s, char *ret);
 /* "0:07", "12:34", "1:02:03", "3d 04h"; "-" for what is not known (negative). */

@@ -12,21 +12,23 @@ static const struct {
         const char *usage, *summary, *text;
 } commands[] = {
         { "mount", COMMAND_MOUNT, "mount [OPTION]... [MNT]", "mount the hub at MNT",
-          "Returns when the mount is ready; with -f it stays in front instead. MNT becomes an HF_HOME in\n"
-          "which every model is already there: bind MNT/hub as a container's HF_HOME/hub." },
+          "Returns when the mount is ready; with -f it stays in front instead. MNT is an\n"
+          "HF_HOME in which every model is already there: bind MNT/hub as a container's\n"
+          "HF_HOME/hub." },
         { "unmount", COMMAND_UNMOUNT, "unmount [OPTION]... [MNT]", "take the mount away, end the daemon",
-          "Names what is incomplete in the store, waits until the daemon is gone, and clears a mount whose\n"
-          "daemon died." },
+          "Names what is incomplete in the store, waits until the daemon is gone, and\n"
+          "clears a mount whose daemon died." },
         { "pull", COMMAND_PULL, "pull [OPTION]... REPO[@REVISION]", "bring a repo into the store",
-          "REPO is Org/Name, datasets/Org/Name or spaces/Org/Name. Works through the daemon that has the\n"
-          "state folder, or alone. What arrived is kept, whatever ends it." },
+          "REPO is Org/Name, datasets/Org/Name or spaces/Org/Name. Works through the\n"
+          "daemon that has the state folder, or alone. What arrived is kept, whatever\n"
+          "ends it." },
         { "ls", COMMAND_LS, "ls [OPTION]... [REPO[@REVISION]]", "list repos, or the files of one",
           "Shows revisions, sizes, and how much the store holds. Needs no daemon." },
         { "status", COMMAND_STATUS, "status [OPTION]... [MNT]", "say what the daemon is doing", NULL },
         { "offline", COMMAND_OFFLINE, "offline [OPTION]... on|off [MNT]",
           "leave the network, or return to it",
-          "What is being read is completed first; with --now it waits until online again. A daemon that\n"
-          "was started offline stays so. Names what is incomplete." },
+          "What is being read is completed first; with --now it waits until online again.\n"
+          "A daemon that was started offline stays so. Names what is incomplete." },
         { "version", COMMAND_VERSION, "version", "print the version", NULL },
         { "help", COMMAND_HELP, "help [COMMAND | config]", "explain a command, or the configuration file",
           NULL },
@@ -115,10 +117,9 @@ static void print_command(FILE *out, size_t i)
                 fprintf(out, "%s\n", commands[i].text);
         print_options(out, commands[i].command);
         if (commands[i].command & (COMMAND_MOUNT | COMMAND_PULL))
-                fputs("\nHF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE, "
-                      "TRANSFORMERS_OFFLINE\n"
-                      "and SSL_CERT_FILE are honoured. The command line wins over the environment, that\n"
-                      "over the configuration file ('weightfs help config').\n",
+                fputs("\nHF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_OFFLINE,\n"
+                      "TRANSFORMERS_OFFLINE and SSL_CERT_FILE are honoured. The command line wins over\n"
+                      "the environment, that over the configuration file ('weightfs help config').\n",
                       out);
 }
 

@@ -42,7 +42,10 @@ static int run(enum command command, struct options *o, const struct strings *wo
         int r = 0;
 
         if (command == COMMAND_VERSION)
-                return version();
+                return words->count > 0 ? complain_usage(command, "version takes no '%s'", words->items[0])
+                                        : version();
+        if (command == COMMAND_HELP && words->count > 1)
+                return complain_usage(command, "one topic at a time");
         if (command == COMMAND_HELP)
                 return help(words->count > 0 ? words->items[0] : NULL);
         /* a mount that is named must be removable whatever the configuration file says */

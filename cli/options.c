@@ -40,13 +40,20 @@ static int parse_text(void *field, const char *value, const char *label, struct 
 /* A URL without the slash at its end, which people like to write. */
 static int parse_url(void *field, const char *value, const char *label, struct errmsg *err)
 {
+        bool tls = strncasecmp(value, "https://", 8) == 0;
+        const char *host = value + (tls ? 8 : 7);
         char *url;
         size_t len;
         int r;
 
-        if (strncasecmp(value, "https://", 8) != 0 && strncasecmp(value, "http://", 7) != 0)
+        if ((!tls && strncasecmp(value, "http://", 7) != 0) || strcspn(host, "/:") == 0)
                 return errmsg_set(err, -EINVAL, "%s: '%s' is not a URL; write https://HOST[:PORT][/PREFIX]",
                                   label, value);
+        if (strpbrk(host, "@?# \t"))
+                return errmsg_set(err, -EINVAL,
+                                  "%s: the URL of a hub has no user, query or blank; write "
+                                  "https://HOST[:PORT][/PREFIX]",
+                                  label);
         r = set_text(field, value);
         if (r < 0)
                 return r;

@@ -175,6 +175,41 @@ static int default_state(struct options *o, struct errmsg *err)
         return r;
 }
 
+/* What exists of @path: itself or the nearest parent. */
+static void cut_to_existing(char *path)
+{
+        while (access(path, F_OK) < 0 && errno == ENOENT && strcmp(path, "/") != 0) {
+                char *slash = strrchr(path, '/');
+
+                slash[slash == path ? 1 : 0] = '\0';
+        }
+}
+
+int path_check_store(const struct options *o, struct errmsg *err)
+{
+        CLEANUP_FREE char *at = NULL;
+        struct stat st;
+        int r;
+
+        if (stat(o->store, &st) == 0 && !S_ISDIR(st.st_mode))
+                return errmsg_set(err, -ENOTDIR, "the store %s is not a folder; say --store DIR", o->store);
+        /* a state folder elsewhere, and what lies in the store, say it themselves (index/) */
+        if (o->read_only_store || !path_inside(o->state, o->store))
+                return 0;
+        at = strdup(o->state);
+        if (!at)
+                return -ENOMEM;
+        cut_to_existing(at);
+        if (access(at, W_OK | X_OK) == 0)
+                return 0;
+        r = -errno;
+        return errmsg_set(err, r, "the store %s cannot be written: %s: %s; use another with --store%s",
+                          o->store, at, strerror(-r),
+                          o->command == COMMAND_MOUNT
+                                  ? ", or mount with --read-only-store to serve what it holds"
+                                  : "");
+}
+
 int paths_of_store(struct options *o, struct errmsg *err)
 {
         int r = 0;
@@ -218,9 +253,14 @@ int path_of_token(struct options *o, const char *mount_point, struct errmsg *war
 
         if (o->token_file) {
                 r = set_real(&o->token_file);
-                return r == 0 ? 0
-                              : errmsg_set(err, r, "the token file %s cannot be reached: %s", o->token_file,
-                                           strerror(-r));
+                if (r < 0)
+                        return errmsg_set(err, r, "the token file %s cannot be reached: %s", o->token_file,
+                                          strerror(-r));
+                if (!o->token && !(mount_point && path_inside(o->token_file, mount_point)) &&
+                    access(o->token_file, F_OK) < 0 && errno == ENOENT)
+                        errmsg_set(warn, 0, "the token file %s does not exist; it is used once it does",
+                                   o->token_file);
+                return 0;
         }
         r = default_token(&implied);
         if (r < 0)
@@ -240,6 +280,22 @@ int path_of_token(struct options *o, const char *mount_point, struct errmsg *war
                 free(take_ptr(o->token_file));
         }
         return r == -ENOMEM ? r : 0; /* what nobody asked for may be out of reach */
+}
+
+int path_check_ca(struct options *o, struct errmsg *err)
+{
+        int r;
+
+        if (!o->ca_file || o->offline) /* offline, nobody reads it */
+                return 0;
+        r = set_real(&o->ca_file);
+        if (r == 0 && access(o->ca_file, R_OK) < 0)
+                r = -errno;
+        if (r == 0)
+                return 0;
+        return errmsg_set(err, r, "the CA file %s cannot be read: %s; say --ca-file FILE%s", o->ca_file,
+                          strerror(-r),
+                          o->source[OPTION_CA_FILE] == FROM_ENVIRONMENT ? ", or unset SSL_CERT_FILE" : "");
 }
 
 static int refuse_mounted(const struct mount_entry *m, struct errmsg *err)
@@ -286,6 +342,12 @@ static int check_point(const char *point, struct errmsg *warn, struct errmsg *er
                                   strerror(errno));
         if (!S_ISDIR(st.st_mode))
                 return errmsg_set(err, -ENOTDIR, "the mount point %s is not a directory", point);
+        if (geteuid() != 0 && access(point, W_OK) < 0) /* fusermount3 says no more than "not permitted" */
+                return errmsg_set(
+                        err, -EACCES,
+                        "the mount point %s may not be written by you, which fusermount3 wants; choose "
+                        "a folder of your own, or mount as root",
+                        point);
         dir = opendir(point);
         if (!dir)
                 return 0;
@@ -332,12 +394,9 @@ static int refuse_over_store(const struct options *o, const char *point, struct 
 static int check_inside(struct options *o, struct errmsg *err)
 {
         const char *point = o->mount_point;
-        int r = 0;
+        int r = path_check_ca(o, err);
 
-        if (o->ca_file && set_real(&o->ca_file) == 0 && access(o->ca_file, R_OK) < 0)
-                return errmsg_set(err, -errno, "the CA file %s cannot be read: %s", o->ca_file,
-                                  strerror(errno));
-        if (o->config)
+        if (r == 0 && o->config)
                 r = set_real(&o->config);
         if (r == 0)
                 r = refuse_inside("store", o->store, point, "say --store DIR elsewhere", err);
@@ -396,5 +455,7 @@ int paths_check_mount(struct options *o, struct errmsg *warn, struct errmsg *err
                 r = paths_of_store(o, err);
         if (r == 0)
                 r = path_of_token(o, point, warn, err);
-        return r == 0 ? check_inside(o, err) : r;
+        if (r == 0)
+                r = check_inside(o, err);
+        return r == 0 ? path_check_store(o, err) : r;
 }

@@ -27,9 +27,17 @@ bool path_inside(const char *path, const char *dir);
 /* Store and state: the defaults where nothing was said, both made real. */
 int paths_of_store(struct options *o, struct errmsg *err);
 
+/* What can be told before anything is made: the store is a folder, and may be written where it must.
+ * After paths_of_store(). */
+int path_check_store(const struct options *o, struct errmsg *err);
+
 /* The token file: as said, else the clients' own place where that holds one; made real. The place
- * that HF_HOME implies is passed over when it lies inside @mount_point (@warn then says so). */
+ * that HF_HOME implies is passed over when it lies inside @mount_point. @warn says so, or that the
+ * file that was said is not there. */
 int path_of_token(struct options *o, const char *mount_point, struct errmsg *warn, struct errmsg *err);
+
+/* The CA file can be read, if one was said and the network is wanted; made real. */
+int path_check_ca(struct options *o, struct errmsg *err);
 
 /*
  * All checks before a mount: the point exists, is a folder, carries no weightfs; nothing the daemon

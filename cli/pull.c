@@ -13,6 +13,7 @@
 #include "base/lock.h"
 #include "cli/await.h"
 #include "cli/explain.h"
+#include "cli/format.h"
 #include "cli/jsonio.h"
 #include "cli/report.h"
 
@@ -118,6 +119,7 @@ static int resolve(struct pull *p, const atomic_bool *cancel, struct repo *ret, 
 
         if (!a)
                 return -ENOMEM;
+        fetch_ask_anew(f);
         r = await_end(a, fetch_repo(f, q->type, q->name, await_answer, a, await_slot(a)), cancel);
         if (r == 0)
                 r = catalog_repo_find(c, q->type, q->name, ret) == 0 ? 0 : FETCH_E_ABSENT;
@@ -198,6 +200,7 @@ static int make_plan(struct pull *p, struct errmsg *err)
 static int check_space(struct pull *p, struct errmsg *err)
 {
         uint64_t need = p->bytes - p->already, avail;
+        char need_text[FORMAT_MAX], avail_text[FORMAT_MAX];
         struct statvfs st;
 
         if (store_statfs(p->service->index.store, &st) < 0)
@@ -205,11 +208,11 @@ static int check_space(struct pull *p, struct errmsg *err)
         avail = (uint64_t)st.f_bavail * st.f_frsize;
         if (need <= avail)
                 return 0;
-        return errmsg_set(
-                err, -ENOSPC,
-                "%s needs %.1f GiB more and the store %s has %.1f GiB free; free some, choose files with "
-                "--include, or use another --store",
-                p->label, (double)need / (1u << 30), p->service->options->store, (double)avail / (1u << 30));
+        return errmsg_set(err, -ENOSPC,
+                          "%s needs %s more and the store %s has %s free; free some, choose files with "
+                          "--include, or use another --store",
+                          p->label, format_size(need, need_text), p->service->options->store,
+                          format_size(avail, avail_text));
 }
 
 static int tell_plan(struct pull *p, pull_event_fn emit, void *arg)
@@ -244,6 +247,9 @@ static void start_file(struct pull *p, struct pull_file *f)
 
         f->state = FILE_RUNS;
         p->running++;
+        /* the hub may have mended what was wrong twice; who pulls wants to know */
+        if (r == 0 && !fetch_is_offline(p->service->fetch))
+                r = blob_readmit(f->blob);
         if (r == 0)
                 r = fetch_whole(p->service->fetch, f->blob, file_answered, f, &f->wait);
         else if (r > 0)
@@ -275,6 +281,8 @@ static int finish_file(struct pull *p, struct pull_file *f, int result, pull_eve
                 p->first_result = r;
                 p->first_error = e;
         }
+        if (p->stopping)
+                return 0; /* what ended the pull is said once, by conclude() */
         return emit(arg, json_pack("{s:s, s:I, s:s}", "kind", "failed", "file", (json_int_t)(f - p->files),
                                    "error", e.text));
 }

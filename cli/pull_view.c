@@ -164,8 +164,8 @@ static void file_done(struct pull_view *v, const struct shown *f)
 {
         char size[FORMAT_MAX];
 
-        if (f->began_held >= f->size && f->size > 0)
-                return; /* nothing happened; the result counts it */
+        if (f->began_held >= f->size)
+                return; /* nothing had to come; the result counts it */
         if (v->bars)
                 wipe_frame(v);
         fprintf(v->out, "%s%s  %s\n", v->colour ? "\033[32mdone\033[0m  " : "done  ", f->path,
@@ -175,7 +175,7 @@ static void file_done(struct pull_view *v, const struct shown *f)
 static void take_plan(struct pull_view *v, const json_t *event, uint64_t now_ms)
 {
         const json_t *files = json_object_get(event, "files"), *one;
-        char held[FORMAT_MAX], size[FORMAT_MAX];
+        char held[FORMAT_MAX], size[FORMAT_MAX], files_text[FORMAT_MAX];
         size_t i;
 
         forget_files(v);
@@ -202,9 +202,9 @@ static void take_plan(struct pull_view *v, const json_t *event, uint64_t now_ms)
                 v->count++;
         }
         meter_add(&v->meter, now_ms, v->held);
-        fprintf(v->out, "%s at %.12s: %zu files, %s, %s of it held\n", v->label,
-                json_get_text(event, "commit"), v->count, format_size(v->size, size),
-                format_size(v->held, held));
+        fprintf(v->out, "%s at %.12s: %s, %s, %s of it in the store\n", v->label,
+                json_get_text(event, "commit"), format_count(v->count, "file", files_text),
+                format_size(v->size, size), format_size(v->held, held));
         fflush(v->out);
         v->drawn_ms = now_ms;
 }

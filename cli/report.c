@@ -187,7 +187,7 @@ int report_files(struct index *ix, enum repo_type type, const char *name, const 
 }
 
 /* One line for a blob: the first place that lists it stands for all. */
-static void add_incomplete(struct index *ix, const struct blob_row *row, uint64_t held, json_t *list)
+static void add_blob(struct index *ix, const struct blob_row *row, uint64_t held, json_t *list)
 {
         CLEANUP_FREE struct entry *e = calloc(1, sizeof(*e));
         char label[REPO_NAME_MAX + 12] = "";
@@ -207,17 +207,17 @@ static void add_incomplete(struct index *ix, const struct blob_row *row, uint64_
         json_array_append_new(list, one);
 }
 
-int report_incomplete(struct index *ix, json_t **ret)
+static int report_blobs(struct index *ix, enum blob_state state, json_t **ret)
 {
         struct blob_row row = {};
         json_t *list = json_array();
         int r;
 
-        while ((r = catalog_blob_next_in_state(ix->catalog, BLOB_FILLING, row.id, &row)) == 0) {
+        while ((r = catalog_blob_next_in_state(ix->catalog, state, row.id, &row)) == 0) {
                 uint64_t held = held_of(ix, row.id, row.state, row.size, row.etag);
 
-                if (held > 0)
-                        add_incomplete(ix, &row, held, list);
+                if (held > 0 || state == BLOB_QUARANTINED)
+                        add_blob(ix, &row, held, list);
         }
         if (r < 0) {
                 json_decref(list);
@@ -225,6 +225,11 @@ int report_incomplete(struct index *ix, json_t **ret)
         }
         *ret = list;
         return 0;
+}
+
+int report_incomplete(struct index *ix, json_t **ret)
+{
+        return report_blobs(ix, BLOB_FILLING, ret);
 }
 
 static json_t *report_fills(struct fetch *f)
@@ -291,10 +296,12 @@ static json_t *report_store(struct service *s)
 int report_status(struct service *s, json_t **ret)
 {
         CLEANUP_FREE struct fs_status *fs = calloc(1, sizeof(*fs));
-        json_t *mount = json_object();
+        json_t *mount, *quarantined;
+        int r = fs ? report_blobs(&s->index, BLOB_QUARANTINED, &quarantined) : -ENOMEM;
 
-        if (!fs)
-                return -ENOMEM;
+        if (r < 0)
+                return r;
+        mount = json_object();
         fs_get_status(s->fs, fs);
         json_set_text(mount, "point", fs->mountpoint);
         json_set_u64(mount, "requests", fs->requests);
@@ -302,8 +309,9 @@ int report_status(struct service *s, json_t **ret)
         json_set_u64(mount, "parked", fs->parked);
         json_object_set_new(mount, "passthrough", json_boolean(fs->passthrough));
         json_set_text(mount, "passthrough_reason", fs->passthrough_reason);
-        *ret = json_pack("{s:b, s:i, s:s, s:I, s:o, s:o, s:o, s:o}", "running", 1, "pid", (int)getpid(),
+        *ret = json_pack("{s:b, s:i, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "running", 1, "pid", (int)getpid(),
                          "version", WEIGHTFS_VERSION, "started", (json_int_t)s->started, "mount", mount,
-                         "hub", report_hub(s), "store", report_store(s), "fills", report_fills(s->fetch));
+                         "hub", report_hub(s), "store", report_store(s), "fills", report_fills(s->fetch),
+                         "quarantined", quarantined);
         return *ret ? 0 : -ENOMEM;
 }

@@ -47,6 +47,8 @@ void show_json(FILE *out, const json_t *report)
         fputc('\n', out);
 }
 
+#define REVISION_COLUMNS_MIN 20
+
 static const char *revision_text(const json_t *revision, char *ret, size_t len)
 {
         const char *name = json_get_text(revision, "name");
@@ -55,10 +57,27 @@ static const char *revision_text(const json_t *revision, char *ret, size_t len)
         return ret;
 }
 
+/* The column that fits all revisions. */
+static size_t widest_revision(const json_t *repos)
+{
+        size_t most = REVISION_COLUMNS_MIN, i, n;
+        const json_t *one, *revision;
+        char line[128];
+
+        json_array_foreach((json_t *)repos, i, one)
+                json_array_foreach(json_object_get(one, "revisions"), n, revision)
+        {
+                size_t columns = text_columns(revision_text(revision, line, sizeof(line)));
+
+                most = columns > most ? columns : most;
+        }
+        return most;
+}
+
 void show_repos(FILE *out, const json_t *report)
 {
         const json_t *repos = json_object_get(report, "repos"), *one;
-        size_t width = widest(repos, "repo"), i;
+        size_t width = widest(repos, "repo"), revision_width = widest_revision(repos), i;
 
         if (json_array_size(repos) == 0) {
                 fputs("nothing is known yet; look a repo up below the mount, or 'weightfs pull Org/Name'\n",
@@ -66,7 +85,7 @@ void show_repos(FILE *out, const json_t *report)
                 return;
         }
         print_padded(out, "REPO", width);
-        fprintf(out, "  %-20s %8s %10s %5s\n", "REVISION", "FILES", "SIZE", "HELD");
+        fprintf(out, "  %-*s %8s %10s %5s\n", (int)revision_width, "REVISION", "FILES", "SIZE", "HELD");
         json_array_foreach((json_t *)repos, i, one)
         {
                 const json_t *revisions = json_object_get(one, "revisions");
@@ -74,9 +93,11 @@ void show_repos(FILE *out, const json_t *report)
                 char text[FORMAT_MAX], line[128];
 
                 print_padded(out, json_get_text(one, "repo"), width);
-                fprintf(out, "  %-20s %8" PRIu64 " %10s %4u%%\n",
-                        revision_text(json_array_get(revisions, 0), line, sizeof(line)),
-                        json_get_u64(one, "files"), format_size(size, text),
+                fputs("  ", out);
+                print_padded(out, revision_text(json_array_get(revisions, 0), line, sizeof(line)),
+                             revision_width);
+                fprintf(out, " %8" PRIu64 " %10s %4u%%\n", json_get_u64(one, "files"),
+                        format_size(size, text),
                         json_get_u64(one, "files") > 0 ? format_percent(held, size) : 0);
                 for (size_t n = 1; n < json_array_size(revisions); n++) {
                         print_padded(out, "", width);
@@ -91,7 +112,7 @@ void show_files(FILE *out, const json_t *report)
         const json_t *files = json_object_get(report, "files"), *one;
         size_t width = widest(files, "path"), i;
         uint64_t total = 0, held = 0;
-        char size_text[FORMAT_MAX], held_text[FORMAT_MAX];
+        char size_text[FORMAT_MAX], held_text[FORMAT_MAX], files_text[FORMAT_MAX];
 
         fprintf(out, "%s, %s at %s%s\n", json_get_text(report, "repo"), json_get_text(report, "revision"),
                 json_get_text(report, "commit"),
@@ -111,8 +132,8 @@ void show_files(FILE *out, const json_t *report)
                 total += size;
                 held += h;
         }
-        fprintf(out, "%zu files, %s, %s held\n", json_array_size(files), format_size(total, size_text),
-                format_size(held, held_text));
+        fprintf(out, "%s, %s, %s held\n", format_count(json_array_size(files), "file", files_text),
+                format_size(total, size_text), format_size(held, held_text));
 }
 
 void show_incomplete(FILE *out, const json_t *list)
@@ -172,6 +193,20 @@ static void show_fills(FILE *out, const json_t *fills)
                 is_true(one, "verifying") ? ", verifying" : "");
 }
 
+static void show_quarantined(FILE *out, const json_t *list)
+{
+        char size[FORMAT_MAX];
+        const json_t *one;
+        size_t i;
+
+        if (json_array_size(list) == 0)
+                return;
+        fputs("quarantined (what came did not fit its hash, twice; 'weightfs pull REPO' tries again)\n", out);
+        json_array_foreach((json_t *)list, i, one)
+                fprintf(out, "  %s %s: %s\n", json_get_text(one, "repo"), json_get_text(one, "path"),
+                        format_size(json_get_u64(one, "size"), size));
+}
+
 void show_status(FILE *out, const json_t *report)
 {
         const json_t *mount = json_object_get(report, "mount"), *store = json_object_get(report, "store");
@@ -197,4 +232,5 @@ void show_status(FILE *out, const json_t *report)
         else
                 fprintf(out, "passthrough  no%s%s\n", reason[0] != '\0' ? ": " : "", reason);
         show_fills(out, json_object_get(report, "fills"));
+        show_quarantined(out, json_object_get(report, "quarantined"));
 }

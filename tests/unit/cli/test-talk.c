@@ -177,7 +177,7 @@ START_TEST(test_plain_view)
         pull_view_free(v);
         fclose(out);
         ck_assert_ptr_nonnull(
-                strstr(text, "models/o/n at 0123456789ab: 3 files, 2.0 KiB, 10 B of it held\n"));
+                strstr(text, "models/o/n at 0123456789ab: 3 files, 2.0 KiB, 10 B of it in the store\n"));
         ck_assert_ptr_nonnull(strstr(text, "failed  it broke\n"));
         ck_assert_ptr_nonnull(strstr(text, "done  a.bin  2.0 KiB\n"));
         ck_assert_ptr_null(strstr(text, "done  c")); /* nothing happened to it */
