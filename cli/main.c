@@ -51,8 +51,8 @@ static int run(enum command command, struct options *o, const struct strings *wo
         /* a mount that is named must be removable whatever the configuration file says */
         if (command != COMMAND_UNMOUNT || words->count == 0 || o->config)
                 r = options_complete(o, &err);
-        if (r < 0)
-                return complain(&err, r);
+        if (r < 0) /* what is written wrong stays wrong: systemd is not to try again */
+                return usage_error(&err, r);
         set_log(o, command);
         for (size_t i = 0; i < ARRAY_SIZE(runners); i++)
                 if (runners[i].command == command)

@@ -112,14 +112,14 @@ def test_a_wrong_configuration_file(term: Terminal, wfs: Weightfs, tmp_path: Pat
     conf = tmp_path / "weightfs.conf"
     conf.write_text(text)
     for command in (["mount", *term.store, wfs.mnt], ["ls", *term.store], ["status", *term.store]):
-        assert "hf_secret" not in says(term(*command, "--config", conf), 1, f"weightfs: {conf}:{line}: ", *parts)
-    says(term("mount", "--config", tmp_path / "nothing.conf", wfs.mnt), 1, f"{tmp_path}/nothing.conf cannot be read")
-    says(term("mount", "--config", tmp_path, wfs.mnt), 1, f"{tmp_path} is a directory")
+        assert "hf_secret" not in says(term(*command, "--config", conf), 2, f"weightfs: {conf}:{line}: ", *parts)
+    says(term("mount", "--config", tmp_path / "nothing.conf", wfs.mnt), 2, f"{tmp_path}/nothing.conf cannot be read")
+    says(term("mount", "--config", tmp_path, wfs.mnt), 2, f"{tmp_path} is a directory")
     assert term.gone()
 
 
 def test_a_bad_value_in_the_environment(term: Terminal, wfs: Weightfs) -> None:  # noqa: F811
-    says(term("mount", *term.store, wfs.mnt, HF_ENDPOINT="hub.local"), 1, "HF_ENDPOINT: 'hub.local' is not a URL")
+    says(term("mount", *term.store, wfs.mnt, HF_ENDPOINT="hub.local"), 2, "HF_ENDPOINT: 'hub.local' is not a URL")
     assert term("ls", *term.store, HF_ENDPOINT="hub.local").stderr.startswith("weightfs: there is no store in"), \
         "a variable that does not concern the command stops it"
 

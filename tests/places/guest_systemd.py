@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -165,6 +166,8 @@ def unmounted_by_hand_stays_so() -> None:
 def a_bad_configuration_says_what_is_wrong() -> None:
     Path("/etc/weightfs/bad.conf").write_text("[hub]\nofline = yes\n[mount]\npoint = /bad\n")
     sh("systemctl start weightfs@bad", 1)
+    time.sleep(2)
+    assert show("NRestarts", "weightfs@bad") == "0", "what is written wrong stays wrong"
     log = journal("weightfs@bad")
     sh("systemctl stop weightfs@bad")
     assert "/etc/weightfs/bad.conf" in log and "ofline" in log, log
