@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,21 +152,34 @@ def test_no_cache_tool_finds_fault(wfs: Weightfs, minilm: Hub) -> None:
         assert len(got["repos"]) == 1
 
 
+@contextlib.contextmanager
+def bound_read_only(source: Path, target: Path) -> Iterator[Path]:
+    """What a container runtime does for -v SOURCE:TARGET:ro."""
+    target.mkdir(exist_ok=True)
+    subprocess.run(["mount", "--bind", str(source), str(target)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(target)], check=True)
+        yield target
+    finally:
+        subprocess.run(["umount", "-l", str(target)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become uid 1000")
 def test_as_uid_1000_behind_a_read_only_bind_mount(
     wfs: Weightfs, minilm: Hub, tmp_path: Path, expected: dict[str, dict[str, Any]]
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to become uid 1000")
+    """Lazily online, then offline with a catalogue that was lost and made anew."""
     need("ml")
-    import subprocess
-
-    bound = tmp_path / "cache"
-    bound.mkdir()
     wfs.start()
-    subprocess.run(["mount", "--bind", str(wfs.mnt), str(bound)], check=True)
-    try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(bound)], check=True)
-        got = run_client("ml", "embed.py", MINILM_ID, user=1000, HF_HOME=bound, HF_ENDPOINT=wfs.endpoint)
+    with bound_read_only(wfs.mnt, tmp_path / "cache") as home:
+        got = run_client("ml", "embed.py", MINILM_ID, user=1000, HF_HOME=home, HF_ENDPOINT=wfs.endpoint)
         assert got["sha256"] == expected["ml"]["sha256"]
-    finally:
-        subprocess.run(["umount", "-l", str(bound)], check=True)
+    wfs.command("pull", "--state", wfs.state, MINILM_ID, timeout=120)
+    wfs.stop()
+    minilm.down()
+    for file in wfs.state.glob("catalogue.sqlite*"):
+        file.unlink()
+    wfs.offline()
+    with bound_read_only(wfs.mnt, tmp_path / "cache") as home:
+        got = run_client("ml", "embed.py", MINILM_ID, user=1000, HF_HOME=home, HF_HUB_OFFLINE="1")
+        assert got["sha256"] == expected["ml"]["sha256"]
