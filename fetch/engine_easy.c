@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CONNECT_MS 5000L          /* name, TCP and TLS; facts: a broken IPv6 costs minutes else */
+#define CONNECT_MS 5000L          /* name, TCP and TLS; a broken IPv6 costs minutes else */
 #define BULK_BUFFER (512L * 1024) /* libcurl's largest: one recv(2) takes that much */
 #define IDLE_CONNECTION_S 50L     /* hubs and proxies close at 60 s; a stale one costs a round trip */
 
