@@ -7,18 +7,41 @@ when a test runs past its limit; what was stuck then fails with ECONNABORTED.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+
+def for_all_users(path: Path) -> Path:
+    """A path under which others reach it too: itself, or a bind mount where a folder above is closed (/root)."""
+    if os.geteuid() != 0 or all(p.stat().st_mode & 0o001 for p in path.parents):
+        return path
+    open_folder = Path(tempfile.mkdtemp(prefix="weightfs-tests-"))
+    target = open_folder / path.name
+    target.mkdir()
+    open_folder.chmod(0o755)
+    subprocess.run(["mount", "--bind", str(path), str(target)], check=True)
+    atexit.register(_release, open_folder, target)
+    return target
+
+
+def _release(open_folder: Path, target: Path) -> None:
+    if subprocess.run(["umount", "-l", str(target)], check=False).returncode == 0:
+        target.rmdir()
+        open_folder.rmdir()
+
+
+ROOT = for_all_users(Path(__file__).resolve().parents[2])
 BINARY = Path(os.environ.get("WEIGHTFS_BIN", ROOT / "build/dev/cli/weightfs"))
-CLIENTS = Path(os.environ.get("WEIGHTFS_TEST_CACHE", ROOT / "build/clients"))
+CLIENTS = (for_all_users(Path(os.environ["WEIGHTFS_TEST_CACHE"]).resolve()) if "WEIGHTFS_TEST_CACHE" in os.environ
+           else ROOT / "build/clients")
 CLIENT_PROGRAMS = ROOT / "tests/clients"
 
 # Variables of whoever runs the tests must not change what they see.
