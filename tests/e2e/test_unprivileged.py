@@ -223,7 +223,7 @@ def test_the_users_own_configuration_file(user: User, hub: Hub) -> None:
     assert (user.home / "elsewhere/hub/models--org--a").is_dir()
     assert not (user.home / "data").exists()
     conf.write_text("[hub]\nendpiont = x\n")
-    says(user("status"), 1, f"{conf}:2:", "did you mean 'endpoint'?")
+    says(user("status"), 2, f"{conf}:2:", "did you mean 'endpoint'?")
 
 
 def test_a_client_in_the_same_session(user: User, corners: Corners) -> None:
