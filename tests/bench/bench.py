@@ -22,10 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
+os.environ.setdefault("WEIGHTFS_BIN", str(TESTS.parent / "build/release/cli/weightfs"))  # before harness looks
 sys.path.insert(0, str(TESTS))
 sys.path.insert(0, str(TESTS / "e2e"))
 
-from harness import ROOT, Watchdog, Weightfs  # noqa: E402
+from harness import Watchdog, Weightfs  # noqa: E402
 
 MIB = 1 << 20
 REPO = "bench/model"
@@ -166,7 +167,6 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="runs of each side (default 5)")
     parser.add_argument("--dir", type=Path, help="where stores are put (default: a temporary folder)")
     options = parser.parse_args()
-    os.environ.setdefault("WEIGHTFS_BIN", str(ROOT / "build/release/cli/weightfs"))
     with tempfile.TemporaryDirectory(dir=options.dir) as scratch:
         folder = Path(scratch) / "source"
         folder.mkdir()
