@@ -1,6 +1,6 @@
 """Without root: fusermount3 mounts and unmounts, the folders are the user's own, root is kept out.
 
-Run by root, the tests become uid 1000 in a mount namespace where /dev/fuse is open to all, as it is
+Run by root, the tests become uid 1000, or nobody, in a mount namespace where /dev/fuse is open to all, as it is
 on an ordinary machine; what they mount is seen only there, so every look goes through commands.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -24,7 +25,17 @@ from hub.models import Corners
 from test_lazy import MIB, wait_for
 from terminal import Done, alive, says
 
-UID = 1000
+
+
+def ordinary_user() -> int:
+    """fusermount3 wants a user that has a name; on a bare machine uid 1000 has none, but there is nobody."""
+    try:
+        return pwd.getpwuid(1000).pw_uid
+    except KeyError:
+        return pwd.getpwnam("nobody").pw_uid
+
+
+UID = ordinary_user()
 OPEN_FUSE = """
 mknod -m 666 "$1/fuse" c 10 229 && mount --bind "$1/fuse" /dev/fuse && echo ready && exec sleep 1000000
 """
