@@ -37,7 +37,8 @@ def ordinary_user() -> int:
 
 UID = ordinary_user()
 OPEN_FUSE = """
-mknod -m 666 "$1/fuse" c 10 229 && mount --bind "$1/fuse" /dev/fuse && echo ready && exec sleep 1000000
+mkdir "$1/dev" && mount -t tmpfs none "$1/dev" && mknod -m 666 "$1/dev/fuse" c 10 229 &&
+mount --bind "$1/dev/fuse" /dev/fuse && echo ready && exec sleep 1000000
 """
 
 
