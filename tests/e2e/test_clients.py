@@ -131,6 +131,10 @@ def test_an_adopted_cache_with_the_same_answer(
     wfs.offline()
     got = run_client("ml", "embed.py", MINILM_ID, **offline(wfs))
     assert got["sha256"] == expected["ml"]["sha256"]
+    if os.geteuid() == 0:
+        with bound_read_only(wfs.mnt, tmp_path / "bound") as home:
+            got = run_client("ml", "embed.py", MINILM_ID, user=1000, HF_HOME=home, HF_HUB_OFFLINE="1")
+            assert got["sha256"] == expected["ml"]["sha256"]
     # In the background its blobs are hashed and become ours.
     wait_for(lambda: "adopted" not in wfs.command("ls", "--state", wfs.state, MINILM_ID).stdout, 60)
 
