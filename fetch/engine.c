@@ -12,6 +12,7 @@
  *  E4  A transfer taken off early closes its connection: libcurl drops one whose answer is not
  *      finished. So a stalled connection is never used again.
  *  E5  Each wake drains all finished transfers.
+ *  E6  Nothing is staged while the thread waits, nor when a transfer is given back.
  */
 #include "fetch/engine_easy.h"
 
@@ -138,7 +139,9 @@ static uint64_t check_running(struct engine *e, enum engine_class class, uint64_
                 uint64_t idle = t->idle_ms ? t->progress + t->idle_ms : ENGINE_NEVER;
                 uint64_t deadline = t->deadline ? t->deadline : ENGINE_NEVER;
 
-                if (deadline <= now)
+                if (t->verdict != 0) /* over its staged bytes */
+                        finish_running(e, t, ENGINE_E_REFUSED);
+                else if (deadline <= now)
                         finish_running(e, t, ENGINE_E_DEADLINE);
                 else if (idle <= now)
                         finish_running(e, t, ENGINE_E_STALLED);
@@ -258,6 +261,7 @@ static void *run(void *arg)
                 for (int class = 0; class < ENGINE_CLASSES; class ++)
                         next = min_u64(next, start_waiting(e, class, now));
                 curl_multi_perform(e->multi, &still);
+                easy_stage_flush(&e->pool.stage); /* E6 */
                 drain_finished(e);
                 now = clock_ms();
                 for (int class = 0; class < ENGINE_CLASSES; class ++)

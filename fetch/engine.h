@@ -42,7 +42,8 @@ struct transfer_ops {
         uint64_t (*when)(struct transfer *t, uint64_t now);
         /* One header line with its CR LF, status and empty line included. Nonzero ends the transfer. */
         int (*header)(struct transfer *t, const char *line, size_t len);
-        /* Bytes of the body. Nonzero ends the transfer. */
+        /* Bytes of the body; of a bulk transfer gathered to what came at once, up to 512 KiB. Nonzero ends the
+         * transfer. */
         int (*data)(struct transfer *t, const void *buf, size_t len);
         /* @why: a sentence part for a person where @result says it failed, without URL or secrets. */
         void (*done)(struct transfer *t, int result, const char *why);
@@ -63,6 +64,7 @@ struct transfer {
         /* the engine's own */
         struct list node;
         CURL *easy; /* NULL: queued */
+        struct easy_stage *stage;
         uint64_t progress, asked;
         int verdict;
         char error[CURL_ERROR_SIZE];

@@ -8,10 +8,11 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CONNECT_MS 5000L          /* name, TCP and TLS; a broken IPv6 costs minutes else */
-#define BULK_BUFFER (512L * 1024) /* libcurl's largest: one recv(2) takes that much */
+#define BULK_BUFFER ((long)STAGE_SIZE) /* libcurl's largest: one recv(2) takes that much */
 #define IDLE_CONNECTION_S 50L     /* hubs and proxies close at 60 s; a stale one costs a round trip */
 
 static size_t on_header(char *buf, size_t size, size_t count, void *arg)
@@ -32,13 +33,40 @@ static size_t on_data(char *buf, size_t size, size_t count, void *arg)
         return t->verdict == 0 ? size * count : 0;
 }
 
+void easy_stage_flush(struct easy_stage *s)
+{
+        struct transfer *t = take_ptr(s->owner);
+
+        if (t && t->verdict == 0)
+                t->verdict = t->ops->data(t, s->bytes, s->len);
+        s->len = 0;
+}
+
+static size_t on_bulk_data(char *buf, size_t size, size_t count, void *arg)
+{
+        struct transfer *t = arg;
+        struct easy_stage *s = t->stage;
+        size_t len = size * count;
+
+        t->progress = clock_ms();
+        if (s->owner != t || len > STAGE_SIZE - s->len)
+                easy_stage_flush(s);
+        if (len > STAGE_SIZE) /* not by libcurl's documentation (CURL_MAX_WRITE_SIZE) */
+                return on_data(buf, size, count, arg);
+        memcpy(s->bytes + s->len, buf, len);
+        s->owner = t;
+        s->len += len;
+        return t->verdict == 0 ? len : 0;
+}
+
 int easy_pool_init(struct easy_pool *p, const struct engine_options *o)
 {
         *p = (struct easy_pool){ .ca_file = o->ca_file, .user_agent = o->user_agent };
         p->capacity = o->limit[ENGINE_SMALL] + o->limit[ENGINE_BULK];
         p->idle = calloc(p->capacity, sizeof(*p->idle));
         p->share = curl_share_init();
-        if (!p->idle || !p->share)
+        p->stage.bytes = malloc(STAGE_SIZE);
+        if (!p->idle || !p->share || !p->stage.bytes)
                 return -ENOMEM;
         curl_share_setopt(p->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
         return 0;
@@ -50,6 +78,7 @@ void easy_pool_done(struct easy_pool *p)
                 curl_easy_cleanup(p->idle[--p->count]);
         if (p->share)
                 curl_share_cleanup(p->share);
+        free(p->stage.bytes);
         free(p->idle);
 }
 
@@ -58,7 +87,7 @@ static void set_callbacks(CURL *easy, struct transfer *t)
         curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
         curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
-        curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
+        curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, t->class == ENGINE_BULK ? on_bulk_data : on_data);
         curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
         curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
 }
@@ -99,6 +128,7 @@ CURL *easy_pool_get(struct easy_pool *p, struct transfer *t)
         set_connection(easy, p);
         set_request(easy, t);
         set_callbacks(easy, t);
+        t->stage = &p->stage;
         if (curl_easy_setopt(easy, CURLOPT_URL, t->url) != CURLE_OK) {
                 easy_pool_put(p, easy);
                 return NULL;
@@ -132,14 +162,14 @@ int easy_result(const struct transfer *t, CURLcode code)
 {
         long status = 0;
 
+        if (t->verdict != 0)
+                return ENGINE_E_REFUSED;
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         switch (code) {
         case CURLE_OK:
                 return 0;
         case CURLE_OUT_OF_MEMORY:
                 return -ENOMEM;
-        case CURLE_WRITE_ERROR:
-                return t->verdict != 0 ? ENGINE_E_REFUSED : ENGINE_E_FAILED;
         case CURLE_PARTIAL_FILE:
         case CURLE_GOT_NOTHING:
         case CURLE_RECV_ERROR:
