@@ -312,7 +312,9 @@ static int read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64
         int r;
 
         if (held) {
-                if (s->run > PLAN_PEEK) { /* the pump finds out whether it is time to read ahead */
+                /* The pump finds out whether it is time to read ahead; it looks by itself when a transfer
+                 * ends, and what is completed anyway needs no readahead. */
+                if (s->run > PLAN_PEEK && !f->rest && fl->transfers < fl->tune.max) {
                         fill_move_locked(fl, f, FILL_ACTIVE);
                         filler_poke_locked(fl);
                 }

@@ -24,12 +24,12 @@
 
 #include "fetch/fill.h"
 #include "fetch/plan.h"
+#include "fetch/tune.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <uthash.h>
 
-#define FILL_PARALLEL 8       /* transfers of one fill, demand not counted */
 #define FILL_PULLED_MAX 64    /* active fills that are only pulled */
 #define FILL_LOCATE_MAX 16    /* locations asked for at once */
 #define FILL_IDLE_MAX 256
@@ -66,7 +66,9 @@ struct fill {
         uint64_t touched_ms, progress_ms;
         uint64_t failed_ms;     /* when a transfer failed last */
         uint64_t retry_ms;      /* nothing is asked for before this; 0: at once */
-        uint64_t rate;          /* bytes per second of one transfer, smoothed */
+        uint64_t rate;          /* bytes per second of one transfer from its first byte on, smoothed */
+        uint64_t latency_ms;    /* of one transfer, up to its first byte, smoothed */
+        uint64_t planned;       /* filler.pass in which there was nothing more to plan */
         unsigned failures;      /* in a row, without a byte in between */
         unsigned refusals;      /* definite answers of the hub in a row: absent, forbidden */
         unsigned range_errors;  /* HUB_E_RANGE in a row */
@@ -90,6 +92,7 @@ struct fill_transfer {
         uint64_t start, at, end; /* [start, at) has come */
         uint64_t asked_end;      /* what the hub was asked for; end is less when it was cut */
         uint64_t began_ms;
+        uint64_t came_ms; /* its first byte; 0: none yet */
         bool cancelled; /* end it at the next byte */
 };
 
@@ -111,6 +114,10 @@ struct filler {
         struct list answers;        /* decided waits, to be called by who gives up the lock */
         struct list dead;           /* fills to be freed by who gives up the lock */
         unsigned transfers, locating, jobs;
+        unsigned demand_transfers;  /* of transfers */
+        uint64_t bytes;             /* that came, in all */
+        struct tune tune;           /* how many transfers that nobody waits for */
+        uint64_t pass;              /* counts the pump's looks at a class */
         bool poked, stopping, suspended, told_offline;
         uint64_t random;            /* for jitter */
         struct along_seen *along_blobs, *along_commits; /* fill_along.c: uthash by id */

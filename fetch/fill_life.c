@@ -121,6 +121,7 @@ int filler_new(const struct filler_options *o, struct filler **ret)
                 return -ENOMEM;
         fl->o = *o;
         init_lists(fl);
+        tune_init(&fl->tune, o->connections > 1 ? o->connections * 3 / 4 : 1); /* the rest is for demand */
         r = workq_new("wfs-verify", 1, &fl->verify);
         if (r == 0)
                 r = workq_new("wfs-sync", 1, &fl->sync);

@@ -3,9 +3,11 @@
  * gate. It runs when poked or when a time comes (a deadline, a retry, a sync), and looks at all
  * active fills each time: they are few, and a look is cheap.
  *
- * Order over all blobs: demand, oldest first; readahead; pull, in the order asked; background. A
- * quarter of the connections is left to demand. A blob that has no transfer gets one for its demand
- * even beyond the limit, up to twice of it: transfers that stall must not stop other files.
+ * Order over all blobs: demand, oldest first; readahead; pull, in the order asked; background. Within
+ * readahead and background, the blob with the fewest transfers gets the next. A quarter of the
+ * connections is left to demand, and the rest used as far as that brings more bytes (tune.h). A blob
+ * that has no transfer gets one for its demand even beyond the limit, up to twice of it: transfers
+ * that stall must not stop other files.
  */
 #include "fetch/fill_internal.h"
 
@@ -231,6 +233,7 @@ static void view_of(struct fill *f, struct view *ret)
                 .arg = f->blob,
                 .transfers = ret->ranges,
                 .count = n,
+                .range_max = plan_range_max(f->rate, f->latency_ms),
         };
 }
 
@@ -248,11 +251,11 @@ static bool is_ready_locked(struct filler *fl, struct fill *f, uint64_t now) REQ
 
 static bool has_slot(const struct filler *fl, const struct fill *f, enum fill_class class)
 {
-        unsigned all = fl->o.connections, reserve = all > 1 ? (all + 3) / 4 : 0;
+        unsigned all = fl->o.connections;
 
         if (class == FILL_DEMAND)
                 return fl->transfers < all || (f->transfer_count == 0 && fl->transfers < 2 * all);
-        return fl->transfers < all - reserve && f->transfer_count < FILL_PARALLEL;
+        return fl->transfers < fl->tune.max && fl->transfers - fl->demand_transfers < fl->tune.limit;
 }
 
 static bool begin_locked(struct filler *fl, struct fill *f, enum fill_class class, const struct view *view,
@@ -322,20 +325,55 @@ static bool wants_class(const struct fill *f, enum fill_class class)
 }
 
 /* A stream's next bytes are wanted: not worth a lookup of the location unless there is one. */
-static void plan_class_locked(struct filler *fl, enum fill_class class, uint64_t now) REQUIRES(fl->lock)
+static bool is_candidate_locked(struct filler *fl, struct fill *f, enum fill_class class, uint64_t now)
+        REQUIRES(fl->lock)
 {
+        return f->planned != fl->pass && wants_class(f, class) && has_slot(fl, f, class) &&
+               (class != FILL_AHEAD || fill_location_good(f, now)) && is_ready_locked(fl, f, now) &&
+               !plan_whole_file_locked(fl, f);
+}
+
+/* Who gets the next transfer: the first for a pull, so that one file after the other is whole; else the one
+ * that has the fewest. */
+static struct fill *next_fill_locked(struct filler *fl, enum fill_class class, uint64_t now)
+        REQUIRES(fl->lock)
+{
+        struct fill *best = NULL;
+
         LIST_FOREACH(node, &fl->active) {
                 struct fill *f = LIST_OWNER(node, struct fill, node);
 
-                if (!wants_class(f, class) || !has_slot(fl, f, class))
+                if (best && f->transfer_count >= best->transfer_count)
                         continue;
-                if (class == FILL_AHEAD && !fill_location_good(f, now))
+                if (!is_candidate_locked(fl, f, class, now))
                         continue;
-                if (!is_ready_locked(fl, f, now) || plan_whole_file_locked(fl, f))
-                        continue;
-                while (has_slot(fl, f, class) && plan_one_locked(fl, f, class, now))
-                        ;
+                best = f;
+                if (class == FILL_PULL)
+                        break;
         }
+        return best;
+}
+
+static void plan_class_locked(struct filler *fl, enum fill_class class, uint64_t now) REQUIRES(fl->lock)
+{
+        struct fill *f;
+
+        fl->pass++;
+        while ((f = next_fill_locked(fl, class, now)))
+                if (!plan_one_locked(fl, f, class, now))
+                        f->planned = fl->pass;
+}
+
+/* Somebody would take another transfer. */
+static bool is_wanting_locked(const struct filler *fl) REQUIRES(fl->lock)
+{
+        LIST_FOREACH(node, &fl->active) {
+                const struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                if (f->location && !f->finishing && (wants_class(f, FILL_PULL) || wants_class(f, FILL_REST)))
+                        return true;
+        }
+        return !list_empty(&fl->queued);
 }
 
 /* Lets queued fills in, as far as the pump is not to be swamped. */
@@ -363,6 +401,7 @@ static void plan_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
         plan_class_locked(fl, FILL_AHEAD, now);
         plan_class_locked(fl, FILL_PULL, now);
         plan_class_locked(fl, FILL_REST, now);
+        tune_look(&fl->tune, fl->transfers - fl->demand_transfers, is_wanting_locked(fl), fl->bytes, now);
         LIST_FOREACH(node, &fl->active) {
                 struct fill *f = LIST_OWNER(node, struct fill, node);
 

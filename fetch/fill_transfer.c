@@ -92,6 +92,9 @@ static int transfer_data(void *arg, uint64_t offset, const void *buf, size_t len
         if (r < 0)
                 return r;
         lock_take(&fl->lock);
+        if (t->came_ms == 0)
+                t->came_ms = clock_ms();
+        fl->bytes += n;
         t->at = offset + n;
         f->failures = f->refusals = f->range_errors = 0;
         f->retry_ms = 0;
@@ -114,7 +117,7 @@ static void range_error_locked(struct filler *fl, struct fill *f) REQUIRES(fl->l
         if (f->range_errors == RANGE_ERRORS_MAX)
                 log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: the hub does not answer ranges as asked",
                                 blob_etag(f->blob));
-        f->ask_whole = blob_size(f->blob) <= PLAN_RANGE_MAX;
+        f->ask_whole = blob_size(f->blob) <= PLAN_RANGE_USUAL;
 }
 
 static void judge_failure_locked(struct filler *fl, struct fill *f, const struct fill_transfer *t, int result,
@@ -155,13 +158,18 @@ static void judge_failure_locked(struct filler *fl, struct fill *f, const struct
         }
 }
 
-/* Smooths the rate of single transfers; tiny ones say nothing. */
+static void smooth(uint64_t *value, uint64_t sample)
+{
+        *value = *value ? (3 * *value + sample) / 4 : sample;
+}
+
+/* Tiny ones say nothing. */
 static void note_rate(struct fill *f, const struct fill_transfer *t)
 {
-        uint64_t ms = max_u64(clock_ms() - t->began_ms, 1), rate = (t->at - t->start) * 1000 / ms;
-
-        if (t->at - t->start >= PLAN_HEAD)
-                f->rate = f->rate ? (3 * f->rate + rate) / 4 : rate;
+        if (t->came_ms == 0 || t->at - t->start < PLAN_HEAD)
+                return;
+        smooth(&f->rate, (t->at - t->start) * 1000 / max_u64(clock_ms() - t->came_ms, 1));
+        smooth(&f->latency_ms, t->came_ms - t->began_ms);
 }
 
 static void transfer_done(void *arg, int result, uint64_t retry_after_ms)
@@ -174,6 +182,7 @@ static void transfer_done(void *arg, int result, uint64_t retry_after_ms)
         list_remove(&t->node);
         f->transfer_count--;
         fl->transfers--;
+        fl->demand_transfers -= t->class == FILL_DEMAND;
         note_rate(f, t);
         if (result == 0 && t->at < t->end)
                 result = HUB_E_CUT;
@@ -213,6 +222,7 @@ struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f
         list_push(&fl->starting, &t->starting);
         f->transfer_count++;
         fl->transfers++;
+        fl->demand_transfers += class == FILL_DEMAND;
         return t;
 }
 

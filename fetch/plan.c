@@ -14,7 +14,7 @@
 #define NEAR_AHEAD_MAX (UINT64_C(16) << 20)
 #define SOON_MIN (UINT64_C(512) << 10) /* bytes before a wanted one that a transfer may yet have to bring */
 #define SOON_UNKNOWN (UINT64_C(2) << 20)
-#define SOON_MAX PLAN_RANGE_MAX
+#define SOON_MAX PLAN_RANGE_USUAL
 #define AWAITED_MIN (UINT64_C(8) << 20)
 #define AWAITED_MAX (UINT64_C(64) << 20)
 #define FORWARD_READS 32
@@ -110,6 +110,14 @@ uint64_t plan_resume_at(const struct plan_reads *p)
 
 /* ---- what to ask for ---- */
 
+uint64_t plan_range_max(uint64_t rate, uint64_t latency_ms)
+{
+        if (rate == 0)
+                return PLAN_RANGE_USUAL;
+        return round_up(clamp(max_u64(rate / 4, rate / 125 * min_u64(latency_ms, 1000)), PLAN_RANGE_LEAST,
+                              PLAN_RANGE_MAX));
+}
+
 /* The transfer that will bring the byte at @pos, or SIZE_MAX. */
 static size_t transfer_at(const struct plan_view *v, uint64_t pos)
 {
@@ -168,9 +176,9 @@ static uint64_t demand_end(const struct plan_view *v, uint64_t pos, uint64_t end
         if (v->size <= PLAN_SMALL)
                 return v->size;
         if (run > PLAN_PEEK)
-                want = clamp(run, PLAN_RANGE_MIN, PLAN_RANGE_MAX);
+                want = clamp(run, PLAN_RANGE_MIN, PLAN_RANGE_USUAL);
         want = max_u64(round_up(end), round_down(pos) + want);
-        return min_u64(min_u64(want, round_down(pos) + PLAN_RANGE_MAX), v->size);
+        return min_u64(min_u64(want, round_down(pos) + PLAN_RANGE_USUAL), v->size);
 }
 
 /* A hole that no transfer brings: from its rounded beginning where that is free as well. */
@@ -229,7 +237,7 @@ bool plan_ahead(const struct plan_view *v, const struct plan_stream *s, uint64_t
         if (!next_uncovered(v, s->next, limit, &r))
                 return false;
         /* Wait until a decent piece is free at the window's end, or every read brings a sliver. */
-        want = clamp(s->run / 2, PLAN_HEAD, PLAN_RANGE_MAX);
+        want = clamp(s->run / 2, PLAN_HEAD, PLAN_RANGE_USUAL);
         if (r.end == limit && limit < v->size && r.end - r.start < want && r.start > s->next)
                 return false;
         *ret = (struct plan_ask){ r.start, min_u64(r.end, r.start + max_u64(want, PLAN_RANGE_MIN)),
@@ -239,7 +247,7 @@ bool plan_ahead(const struct plan_view *v, const struct plan_stream *s, uint64_t
 
 bool plan_rest(const struct plan_view *v, uint64_t from, struct plan_ask *ret)
 {
-        uint64_t size = clamp(round_up(v->missing / PLAN_SPLIT), PLAN_RANGE_MIN, PLAN_RANGE_MAX);
+        uint64_t size = clamp(round_up(v->missing / PLAN_SPLIT), PLAN_RANGE_MIN, v->range_max);
         struct range r;
 
         if (!next_uncovered(v, min_u64(from, v->size), v->size, &r) && !next_uncovered(v, 0, v->size, &r))

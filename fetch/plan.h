@@ -5,7 +5,9 @@
  * Sizes       A lone read gets its bytes rounded to 64 KiB, so that random reads cost little; at the
  *             head of a file 256 KiB. Nothing is read ahead in a stream's first megabyte except up
  *             to that megabyte, so that a header peek stays a peek. From there the window is twice
- *             what the stream has read, up to 64 MiB, in ranges of up to 16 MiB.
+ *             what the stream has read, up to 128 MiB, in ranges of up to 16 MiB.
+ * Ranges      Those of a loaded blob are as long as it takes for a round trip not to count: a quarter of
+ *             a second of one transfer's rate, eight times its latency, 4 to 64 MiB.
  * Loading     A blob is being loaded rather than peeked at when a stream has read 3 MiB; or when what
  *             readers had to wait for exceeds max(8 MiB, min(size / 8, 64 MiB)); or when 3 of 4
  *             of the last 32 reads of 64 KiB and more went forward (the page faults of a mapped
@@ -24,8 +26,10 @@
 #define PLAN_HEAD (UINT64_C(256) << 10)  /* ... at the head of a file */
 #define PLAN_PEEK (UINT64_C(1) << 20)    /* a stream's first part, not read ahead of */
 #define PLAN_RANGE_MIN (UINT64_C(1) << 20)
-#define PLAN_RANGE_MAX (UINT64_C(16) << 20)
-#define PLAN_WINDOW_MAX (UINT64_C(64) << 20)
+#define PLAN_RANGE_LEAST (UINT64_C(4) << 20)  /* what the longest range is at least */
+#define PLAN_RANGE_MAX (UINT64_C(64) << 20)   /* ... and at most */
+#define PLAN_RANGE_USUAL (UINT64_C(16) << 20) /* of demand and readahead; of all where no rate is known */
+#define PLAN_WINDOW_MAX (UINT64_C(128) << 20)
 #define PLAN_SMALL (UINT64_C(1) << 20)   /* a blob up to this size is fetched whole at its first read */
 #define PLAN_SPLIT 16                    /* what is missing is split into at least so many ranges */
 #define PLAN_LOADED_RUN (UINT64_C(3) << 20)
@@ -69,7 +73,12 @@ struct plan_view {
         void *arg;
         const struct plan_transfer *transfers;
         size_t count;
+        uint64_t range_max; /* plan_range_max() */
 };
+
+/* How long a range may be; @rate: bytes per second of one transfer while bytes come, 0: not known;
+ * @latency_ms: from the request to its first byte. */
+uint64_t plan_range_max(uint64_t rate, uint64_t latency_ms);
 
 struct plan_ask {
         uint64_t start, end;

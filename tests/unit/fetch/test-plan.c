@@ -22,7 +22,7 @@ static void setup(void)
 {
         rangeset_done(&held);
         view = (struct plan_view){ .size = GB, .missing = GB, .next_hole = next_hole, .arg = &held,
-                                   .transfers = transfers };
+                                   .transfers = transfers, .range_max = PLAN_RANGE_USUAL };
 }
 
 static void teardown(void)
@@ -106,7 +106,18 @@ START_TEST(a_huge_demand_comes_in_parts)
         struct plan_ask ask;
 
         ck_assert(plan_demand(&view, 0, GB, 0, &ask));
-        ASSERT_ASK(ask, 0, PLAN_RANGE_MAX);
+        ASSERT_ASK(ask, 0, PLAN_RANGE_USUAL);
+}
+END_TEST
+
+START_TEST(ranges_are_as_long_as_a_round_trip_asks_for)
+{
+        ck_assert_uint_eq(plan_range_max(0, 0), PLAN_RANGE_USUAL);
+        ck_assert_uint_eq(plan_range_max(MB, 20), PLAN_RANGE_LEAST);       /* a slow line */
+        ck_assert_uint_eq(plan_range_max(100 * MB, 20), 25 * MB);          /* a quarter of a second */
+        ck_assert_uint_ge(plan_range_max(100 * MB, 60), 47 * MB);          /* eight round trips */
+        ck_assert_uint_eq(plan_range_max(100 * MB, 100000), PLAN_RANGE_MAX);
+        ck_assert_uint_eq(plan_range_max(10 * GB, 1), PLAN_RANGE_MAX);
 }
 END_TEST
 
@@ -153,7 +164,7 @@ START_TEST(a_stream_is_read_ahead_ever_further)
                 s = plan_note_read(&reads, at, at + 128 * KB, true, 1000);
                 rangeset_add(&held, at, at + 128 * KB);
                 while (plan_ahead(&view, s, 1000, &ask)) {
-                        ck_assert_uint_le(ask.end - ask.start, PLAN_RANGE_MAX);
+                        ck_assert_uint_le(ask.end - ask.start, PLAN_RANGE_USUAL);
                         ck_assert(!rangeset_covers(&held, ask.start, ask.end));
                         rangeset_add(&held, ask.start, ask.end);
                         ahead = ask.end - s->next;
@@ -239,7 +250,7 @@ START_TEST(the_rest_comes_in_order_and_once)
         rangeset_add(&held, 800 * MB, 900 * MB);
         view.missing = GB - 100 * MB;
         while (plan_rest(&view, from, &ask)) {
-                ck_assert_uint_le(ask.end - ask.start, PLAN_RANGE_MAX + PLAN_RANGE_MAX / 4);
+                ck_assert_uint_le(ask.end - ask.start, PLAN_RANGE_USUAL + PLAN_RANGE_USUAL / 4);
                 ck_assert(ask.start >= last || last == GB);
                 last = ask.end;
                 total += ask.end - ask.start;
@@ -279,6 +290,7 @@ int main(void)
         tcase_add_test(t, a_demand_waits_for_a_transfer_that_is_near);
         tcase_add_test(t, a_transfer_far_before_a_demand_is_cut);
         tcase_add_test(t, a_huge_demand_comes_in_parts);
+        tcase_add_test(t, ranges_are_as_long_as_a_round_trip_asks_for);
         tcase_add_test(t, a_peek_is_not_read_ahead);
         tcase_add_test(t, two_reads_ask_for_no_more);
         tcase_add_test(t, a_stream_is_read_ahead_ever_further);
