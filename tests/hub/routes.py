@@ -168,10 +168,12 @@ class Routes:
     def answer(self, request: Request, route: Route) -> Response:
         """The response of the hub's own port."""
         token = self.hub.token_of(request)
-        bucket = "api" if request.kind not in ("resolve", "resolve-cache", "other") else "resolvers"
-        limit = self.hub.rate_limit(bucket, token)
+        bucket = "api" if request.kind not in ("resolve", "other") else "resolvers"
+        # "Resolvers" are "all the URLs that contain a /resolve/ segment in their path" (the hub's page
+        # "Rate limits"); the answers of resolve-cache tell no limit.
+        limit = None if request.kind == "resolve-cache" else self.hub.rate_limit(bucket, token)
         try:
-            if limit.refused:
+            if limit and limit.refused:
                 raise Failure(429, None, "We had to rate limit you, please retry later")
             response = self._dispatch(request, route, token)
         except Redirect as moved:
@@ -188,7 +190,7 @@ class Routes:
             "Access-Control-Expose-Headers": EXPOSED,
             "Vary": "Origin, Accept" if request.kind == "resolve" else "Origin",
         }
-        if request.kind != "resolve-cache":
+        if limit:
             common |= limit.headers()
         if response.status in (302, 307):
             common["Content-Type"] = "text/plain; charset=utf-8"

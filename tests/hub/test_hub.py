@@ -373,6 +373,8 @@ def test_whoami_commits_and_limits(hub: Hub, corners: models.Corners) -> None:
     answer = ask(resolve(hub, "corner/cases", "config.json"))
     assert (answer["RateLimit"] or "").startswith('"resolvers";r=2999;t=')
     assert answer["RateLimit-Policy"] == '"fixed window";"resolvers";q=3000;w=300'
+    assert ask(location(answer) and hub.endpoint + location(answer))["RateLimit"] is None
+    assert (ask(resolve(hub, "corner/cases", "config.json"))["RateLimit"] or "").startswith('"resolvers";r=2998;t=')
     hub.limits["api"] = (0, 1000)
     hub.enforce_limits = True
     answer = ask(f"{hub.endpoint}/api/models/corner/cases")
