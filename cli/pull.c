@@ -3,7 +3,7 @@
  *
  * Invariants
  *   P1  Sizes are counted once per blob: a path that lists a blob again is a duplicate.
- *   P2  At most IN_FLIGHT files run. After a failure that others would share (no space, hub gone,
+ *   P2  At most IN_FLIGHT files run, of small ones more: each is a round trip or two. After a failure that others would share (no space, hub gone,
  *       offline, token) no further file is started; what runs is let finish.
  *   P3  pull_run() returns only when no answer is outstanding: they refer to its files.
  */
@@ -22,6 +22,8 @@
 #include <uthash.h>
 
 #define IN_FLIGHT 8
+#define IN_FLIGHT_SMALL 32
+#define SMALL_FILE (UINT64_C(1) << 20)
 #define LOOK_MS 125 /* progress is told eight times a second */
 
 enum file_state { FILE_WAITS, FILE_RUNS, FILE_DONE, FILE_FAILED };
@@ -362,6 +364,13 @@ static void cancel_running(struct pull *p)
                         fetch_cancel(p->files[i].wait);
 }
 
+static bool may_start(const struct pull *p)
+{
+        if (p->next >= p->count || p->stopping)
+                return false;
+        return p->running < (p->files[p->next].size <= SMALL_FILE ? IN_FLIGHT_SMALL : IN_FLIGHT);
+}
+
 static int fill(struct pull *p, pull_event_fn emit, void *arg, const atomic_bool *cancel)
 {
         uint64_t told_ms = 0;
@@ -370,7 +379,7 @@ static int fill(struct pull *p, pull_event_fn emit, void *arg, const atomic_bool
         while (p->running > 0 || (p->next < p->count && !p->stopping)) {
                 int r;
 
-                while (p->running < IN_FLIGHT && p->next < p->count && !p->stopping)
+                while (may_start(p))
                         start_file(p, &p->files[p->next++]);
                 look_later(p);
                 r = take_answers(p, emit, arg);
