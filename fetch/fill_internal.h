@@ -31,7 +31,6 @@
 #include <uthash.h>
 
 #define FILL_PULLED_MAX 64    /* active fills that are only pulled */
-#define FILL_LOCATE_MAX 16    /* locations asked for at once */
 #define FILL_IDLE_MAX 256
 #define FILL_IDLE_MS 600000
 #define FILL_RETRY_MS 250     /* the first pause after a failure; doubled each time */
@@ -78,6 +77,7 @@ struct fill {
         bool rest;              /* complete it in the background */
         bool before_shut;       /* somebody waits for it: the gate shuts only after it */
         bool ask_whole;         /* the next range is the whole file (after range errors) */
+        bool locate_full;       /* the next lookup goes to where the file is */
         bool locating, finishing, syncing;
         bool dirty; /* bytes came since the last sync */
         struct work finish_work, sync_work;

@@ -2,6 +2,8 @@
  * Where a blob's bytes are: one lookup at a time per blob, kept until near its expiry. The places
  * that list the blob are tried in turn where one is refused; a place whose file does not have
  * the blob's size or etag contradicts its own listing and is not used.
+ *
+ * A small file mostly comes with the answer to its lookup: then there is no location, nor a transfer.
  */
 #include "fetch/fill_internal.h"
 
@@ -22,6 +24,7 @@ struct locate {
         int64_t commit_id, refused_repo; /* the last place; a repo that refuses is not asked again */
         uint32_t pos;
         unsigned tries;
+        bool full; /* not short of where the file is */
         int worst; /* the answer when no place is left */
         struct repo repo;
         struct commit commit;
@@ -38,6 +41,8 @@ void location_unref(struct fill_location *l)
 
 void fill_drop_location(struct fill *f)
 {
+        if (f->location && f->location->at.size == HUB_SIZE_UNSAID)
+                f->locate_full = true; /* it may have led to another redirect */
         location_unref(f->location);
         f->location = NULL;
 }
@@ -91,26 +96,53 @@ static void judge_locate_locked(struct filler *fl, struct fill *f, int result) R
         }
 }
 
+/* Stores what came with the answer. */
+static int keep_bytes(struct fill *f, const struct hub_location *at)
+{
+        int r = blob_write(f->blob, at->bytes, at->size, 0);
+
+        if (r < 0)
+                log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: cannot be stored: %s", blob_etag(f->blob),
+                                errmsg_get(NULL, r));
+        return r;
+}
+
+static void note_bytes_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
+{
+        f->failures = f->range_errors = 0;
+        f->dirty = true;
+        f->progress_ms = fl->progress_ms = clock_ms();
+        fill_came_locked(fl, f, 0, blob_size(f->blob));
+}
+
 /* @at is taken over when given. */
 static void locate_end(struct locate *l, int result, struct hub_location *at)
 {
         struct fill *f = l->fill;
         struct filler *fl = f->filler;
-        struct fill_location *found = result == 0 ? calloc(1, sizeof(*found)) : NULL;
+        struct fill_location *found = NULL;
+        bool came = result == 0 && at->bytes;
 
-        if (result == 0 && !found)
-                result = -ENOMEM;
+        if (result == 0)
+                gate_note_reached(fl->o.gate);
+        if (came) {
+                result = keep_bytes(f, at);
+        } else if (result == 0) {
+                found = calloc(1, sizeof(*found));
+                result = found ? 0 : -ENOMEM;
+        }
         if (found) {
                 found->refs = 1;
                 found->at = *at;
                 *at = (struct hub_location){};
-                gate_note_reached(fl->o.gate);
         }
         lock_take(&fl->lock);
         if (found) {
                 fill_drop_location(f);
                 f->location = found;
         }
+        if (came && result == 0)
+                note_bytes_locked(fl, f);
         f->locating = false;
         fl->locating--;
         judge_locate_locked(fl, f, result);
@@ -125,7 +157,8 @@ static void next_place(struct work *w);
 
 static bool contradicts(const struct locate *l, const struct hub_location *at)
 {
-        if (at->size == l->entry.size && (at->etag[0] == '\0' || strcmp(at->etag, l->entry.etag) == 0))
+        if ((at->size == l->entry.size || at->size == HUB_SIZE_UNSAID) &&
+            (at->etag[0] == '\0' || strcmp(at->etag, l->entry.etag) == 0))
                 return false;
         log_ratelimited(LOG_LEVEL_ERROR,
                         "%s/%s: the hub contradicts its listing of %.12s: %s has %" PRIu64
@@ -180,6 +213,13 @@ static int find_place(struct locate *l)
         }
 }
 
+static enum hub_locate_how how_to_locate(const struct locate *l)
+{
+        if (l->entry.size <= HUB_TAKE_MAX)
+                return HUB_LOCATE_TAKE;
+        return l->full ? HUB_LOCATE_FULL : HUB_LOCATE_SHORT;
+}
+
 static void next_place(struct work *w)
 {
         struct locate *l = CONTAINER_OF(w, struct locate, work);
@@ -192,7 +232,7 @@ static void next_place(struct work *w)
                 r = l->worst ? l->worst : FETCH_E_ABSENT;
         else if (r == 0)
                 r = hub_locate(fl->o.hub, l->repo.type, l->repo.hub_name, l->commit.sha, l->entry.path,
-                               l->deadline, located, l, &call);
+                               how_to_locate(l), l->deadline, located, l, &call);
         if (r == 0)
                 hub_call_unref(call); /* l may be gone already */
         else
@@ -205,7 +245,11 @@ void fill_locate_locked(struct filler *fl, struct fill *f, uint64_t now_ms)
 
         if (f->locating)
                 return;
-        if (fl->locating >= FILL_LOCATE_MAX && list_empty(&f->reads) && list_empty(&f->opens))
+        if (fill_all_held(f)) { /* what opens wait for has come meanwhile */
+                fill_fail_opens_locked(fl, f, 0);
+                return;
+        }
+        if (fl->locating >= fl->o.connections && list_empty(&f->reads) && list_empty(&f->opens))
                 return;
         l = calloc(1, sizeof(*l));
         if (!l) {
@@ -213,6 +257,7 @@ void fill_locate_locked(struct filler *fl, struct fill *f, uint64_t now_ms)
                 return;
         }
         l->fill = f;
+        l->full = f->locate_full;
         l->deadline = now_ms + (uint64_t)fl->o.lookup_deadline_s * 1000;
         f->locating = true;
         fl->locating++;

@@ -10,7 +10,7 @@
 
 #define CONNECTIONS_DEFAULT 16
 #define CONNECTIONS_MAX 256
-#define SMALL_TRANSFERS 8 /* requests for names at once */
+#define NAME_TRANSFERS 8 /* requests for names at once, beside as many lookups of files as connections */
 #define WORKERS 2
 
 /* A token may go over https, or to this machine, or where the person insists. */
@@ -52,7 +52,7 @@ static int start_threads(struct hub *h, const struct hub_options *o, struct errm
 {
         unsigned connections = o->connections ? o->connections : CONNECTIONS_DEFAULT;
         struct engine_options eo = {
-                .limit = { [ENGINE_SMALL] = SMALL_TRANSFERS, [ENGINE_BULK] = connections },
+                .limit = { [ENGINE_SMALL] = NAME_TRANSFERS + connections, [ENGINE_BULK] = connections },
                 .ca_file = h->ca_file,
                 .user_agent = h->user_agent,
         };

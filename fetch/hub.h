@@ -76,20 +76,33 @@ typedef void (*hub_refs_fn)(void *arg, int result, const struct hub_ref *refs, s
 int hub_refs(struct hub *h, enum repo_type type, const char *name, uint64_t deadline, hub_refs_fn done,
              void *arg, struct hub_call **ret_call);
 
-/* Where the bytes of an entry are. */
+#define HUB_SIZE_UNSAID UINT64_MAX
+
+/* Where the bytes of an entry are, or the bytes themselves. */
 struct hub_location {
         char *url;           /* heap; signed: never logged */
         bool own_origin;     /* on the endpoint's origin: the token goes along */
         uint64_t expires_ms; /* clock_ms() after which it is resolved anew */
-        uint64_t size;
+        uint64_t size;       /* HUB_SIZE_UNSAID: with HUB_LOCATE_SHORT only */
         char etag[ETAG_MAX + 1];
+        void *bytes; /* heap: all @size bytes (HUB_LOCATE_TAKE); NULL: they are to be had at @url */
 };
 void hub_location_done(struct hub_location *l);
 /* @location may be taken over (and is then to be left zeroed); NULL unless @result is 0. */
 typedef void (*hub_locate_fn)(void *arg, int result, struct hub_location *location);
-/* HEAD /{type}s/{name}/resolve/{sha}/{path}, relative redirects followed, one absolute one taken. */
+#define HUB_TAKE_MAX (UINT64_C(64) << 10) /* on a slow line too it is there before an open() gives up */
+enum hub_locate_how {
+        HUB_LOCATE_FULL,  /* HEAD, to where the file is */
+        HUB_LOCATE_SHORT, /* HEAD, as far as the first answer that names the file: where that is a redirect
+                           * within the hub, what it leads to may turn out to be another redirect */
+        HUB_LOCATE_TAKE,  /* GET: a file of up to HUB_TAKE_MAX comes along where the hub itself has it; a
+                           * larger one is HUB_E_MALFORMED. The deadline counts anew at each progress */
+};
+/* /{type}s/{name}/resolve/{sha}/{path}: redirects within the hub are followed, one that leaves it is
+ * the location. */
 int hub_locate(struct hub *h, enum repo_type type, const char *name, const char *sha, const char *path,
-               uint64_t deadline, hub_locate_fn done, void *arg, struct hub_call **ret_call);
+               enum hub_locate_how how, uint64_t deadline, hub_locate_fn done, void *arg,
+               struct hub_call **ret_call);
 
 struct hub_sink {
         /* Bytes at @offset, in order. On the engine's thread: must not wait. Nonzero ends the

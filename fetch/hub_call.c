@@ -439,7 +439,7 @@ static void redirect(struct hub_call *c)
         free(c->url);
         c->url = take_ptr(url);
         c->own = own;
-        if (!own || c->kind->head)
+        if (c->kind->leaves)
                 call_to_worker(c, take_answer);
         else
                 call_again(c);

@@ -47,10 +47,10 @@ struct hub {
 struct call_kind {
         const char *word; /* for debug lines */
         bool head;
-        bool leaves; /* a redirect to another origin is an answer */
+        bool leaves; /* each redirect is an answer, one to another origin too */
         size_t body_max;
-        /* Worker: the answer is here (status 200, or the redirect that leaves). Sets up another
-         * request and returns CALL_AGAIN, or a result. */
+        /* Worker: the answer is here (status 200; where the kind leaves, also a redirect, whose target is
+         * in url and own by now). Sets up another request and returns CALL_AGAIN, or a result. */
         int (*answered)(struct hub_call *c);
         /* Gives the result to the caller's function. */
         void (*deliver)(struct hub_call *c, int result);
@@ -74,7 +74,7 @@ struct hub_call {
         bool own;    /* on the endpoint's origin */
         bool token_retried;
         enum hub_bucket bucket;
-        unsigned idle_ms; /* of a tree: progress moves the deadline; 0: fixed */
+        unsigned idle_ms; /* progress of the body moves the deadline; 0: fixed */
         unsigned attempts, redirects;
         uint64_t not_before;
         /* the answer */
@@ -105,7 +105,8 @@ struct hub_call {
                 struct {
                         hub_locate_fn done;
                         struct hub_location location;
-                        bool sized; /* a redirect said X-Linked-Size */
+                        enum hub_locate_how how;
+                        bool sized; /* location.size is known */
                 } locate;
                 struct {
                         struct hub_sink sink;

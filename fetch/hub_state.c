@@ -14,19 +14,32 @@ static const char *const policies[BUCKET_COUNT] = { "api", "resolvers" };
 
 /* ---- pacing ---- */
 
+/* Source: the hub's "Rate limits" page: resolvers are "all the URLs that contain a /resolve/ segment in
+ * their path". What they redirect to within the hub does not count, and its answers tell no limit. */
+static bool is_counted(const struct hub_call *c)
+{
+        const char *segment = strstr(c->url, "/resolve/");
+
+        return c->bucket != BUCKET_RESOLVERS || (segment && segment < c->url + strcspn(c->url, "?"));
+}
+
 uint64_t call_pace(struct hub_call *c, uint64_t now)
 {
         struct hub *h = c->hub;
+        struct pace *pace = &h->pace[c->bucket];
+        bool counted = c->own && is_counted(c);
         uint64_t when = now;
 
-        if (c->own) {
-                when = pace_when(&h->pace[c->bucket], now);
+        if (counted) {
+                when = pace_when(pace, now);
                 h->paused[c->bucket] = when > now ? when : 0;
+        } else if (c->own) {
+                when = pace_blocked(pace);
         }
         if (when > now)
                 return when;
-        if (c->own)
-                pace_take(&h->pace[c->bucket], now);
+        if (counted)
+                pace_take(pace, now);
         h->requests++;
         return now;
 }

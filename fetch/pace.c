@@ -24,6 +24,11 @@ uint64_t pace_when(const struct pace *p, uint64_t now)
         return spread > when ? spread : when;
 }
 
+uint64_t pace_blocked(const struct pace *p)
+{
+        return p->blocked;
+}
+
 void pace_take(struct pace *p, uint64_t now)
 {
         p->last = now;

@@ -25,6 +25,9 @@ struct pace {
 /* When a request may go; at or before @now: now. Changes nothing. */
 uint64_t pace_when(const struct pace *p, uint64_t now);
 
+/* The same for a request that the hub does not count. */
+uint64_t pace_blocked(const struct pace *p);
+
 /* A request goes. */
 void pace_take(struct pace *p, uint64_t now);
 

@@ -44,11 +44,13 @@ static struct fake {
         uint64_t range_cut;    /* bytes that such a range delivers first */
         unsigned corrupt;      /* so many ranges of files[0] have a wrong first byte */
         uint64_t lie;          /* added to the size that a location tells */
+        bool elsewhere;        /* small files do not come with their location */
+        bool unsaid;           /* a short lookup does not tell the size */
         bool hold;             /* ranges wait before their first byte */
         bool hold_names;       /* infos wait */
         bool suspended;
         /* what it was asked */
-        unsigned infos, trees, locates, held;
+        unsigned infos, trees, locates, taken, full, held;
         unsigned ranges; /* of files[0] */
         uint64_t bytes;
         unsigned char *sent;   /* of files[0]: how often each 4 KiB page was sent */
@@ -64,6 +66,7 @@ struct fake_call {
         hub_tree_fn tree;
         hub_refs_fn refs;
         hub_locate_fn locate;
+        enum hub_locate_how how;
         struct hub_sink sink;
         char name[REPO_NAME_MAX + 1];
         bool with_revision;
@@ -219,11 +222,20 @@ static void fake_answer_locate(struct fake_call *c)
 
         pthread_mutex_lock(&fake.lock);
         fake.locates++;
+        fake.full += c->how == HUB_LOCATE_FULL;
         r = fake.suspended ? -ECANCELED : fake.locate_result;
         at.size = fake.files[c->file].size + fake.lie;
         strcpy(at.etag, fake.files[c->file].etag);
         free(at.url);
         at.url = strdup(fake.files[c->file].path);
+        if (c->how == HUB_LOCATE_TAKE && !fake.elsewhere) {
+                at.bytes = calloc(1, at.size + 1);
+                fake_fill(at.bytes, 0, fake.files[c->file].size);
+                fake.taken++;
+                fake.bytes += at.size;
+        } else if (c->how == HUB_LOCATE_SHORT && fake.unsaid) {
+                at.size = HUB_SIZE_UNSAID;
+        }
         pthread_mutex_unlock(&fake.lock);
         c->locate(c->arg, r, r == 0 ? &at : NULL);
         hub_location_done(&at);
@@ -380,9 +392,10 @@ static size_t fake_find(const char *path)
 }
 
 int hub_locate(struct hub *h, enum repo_type type, const char *name, const char *sha, const char *path,
-               uint64_t deadline, hub_locate_fn done, void *arg, struct hub_call **ret_call)
+               enum hub_locate_how how, uint64_t deadline, hub_locate_fn done, void *arg,
+               struct hub_call **ret_call)
 {
-        struct fake_call c = { .kind = FAKE_LOCATE, .locate = done, .arg = arg, .file = fake_find(path) };
+        struct fake_call c = { .kind = FAKE_LOCATE, .how = how, .locate = done, .arg = arg, .file = fake_find(path) };
 
         (void)h, (void)type, (void)name, (void)sha, (void)deadline, (void)ret_call;
         return fake_submit(&c);

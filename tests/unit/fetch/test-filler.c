@@ -270,6 +270,64 @@ START_TEST(an_expired_url_is_asked_for_anew)
 }
 END_TEST
 
+START_TEST(a_small_file_comes_with_its_location)
+{
+        struct blob *b = get_blob(1);
+
+        ck_assert_int_eq(do_open(b), 0);
+        ck_assert_uint_eq(FAKE_GET(locates), 1);
+        ck_assert(blob_holds(b, 0, blob_size(b)));
+        assert_content(b, 0, blob_size(b));
+        ck_assert_int_eq(do_whole(b), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        ck_assert_uint_eq(FAKE_GET(taken), 1);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(a_small_file_that_lies_elsewhere)
+{
+        struct blob *b = get_blob(1);
+
+        FAKE_SET(elsewhere, true);
+        ck_assert_int_eq(do_whole(b), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        ck_assert_uint_eq(FAKE_GET(taken), 0);
+        ck_assert_uint_eq(FAKE_GET(locates), 1);
+        assert_content(b, 0, blob_size(b));
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(a_small_file_of_another_size_is_not_taken)
+{
+        struct blob *b = get_blob(1);
+
+        FAKE_SET(lie, 1);
+        ck_assert_int_eq(do_open(b), FETCH_E_UNREACHABLE);
+        ck_assert_uint_eq(blob_held_bytes(b), 0);
+        FAKE_SET(lie, 0);
+        ck_assert_int_eq(do_open(b), 0);
+        assert_content(b, 0, blob_size(b));
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(a_short_location_that_fails_is_looked_up_in_full)
+{
+        struct blob *b = get_blob(0);
+
+        FAKE_SET(unsaid, true);
+        ck_assert_int_eq(do_open(b), 0);
+        ck_assert_uint_eq(FAKE_GET(full), 0);
+        FAKE_SET(range_result, HUB_E_EXPIRED);
+        FAKE_SET(range_failures, 1);
+        ck_assert_int_eq(do_read(b, 0, 100), 0);
+        ck_assert_uint_eq(FAKE_GET(full), 1);
+        blob_unref(b);
+}
+END_TEST
+
 START_TEST(a_server_without_ranges_is_asked_for_all)
 {
         struct blob *b = get_blob(0);
@@ -522,6 +580,10 @@ int main(void)
         tcase_add_test(t, a_cancelled_read_is_answered_once);
         tcase_add_loop_test(t, single_failures_are_overcome, 0, 8);
         tcase_add_test(t, an_expired_url_is_asked_for_anew);
+        tcase_add_test(t, a_small_file_comes_with_its_location);
+        tcase_add_test(t, a_small_file_that_lies_elsewhere);
+        tcase_add_test(t, a_small_file_of_another_size_is_not_taken);
+        tcase_add_test(t, a_short_location_that_fails_is_looked_up_in_full);
         tcase_add_test(t, a_server_without_ranges_is_asked_for_all);
         tcase_add_test(t, a_wrong_hash_is_fetched_again);
         tcase_add_test(t, a_wrong_hash_twice_is_corrupt);

@@ -205,7 +205,7 @@ START_TEST(refused_arguments)
         ck_assert_int_eq(hub_repo_info(h, REPO_MODEL, "../x", NULL, 1, on_repo, &a, NULL), -EINVAL);
         ck_assert_int_eq(hub_repo_info(h, REPO_MODEL, "a/b", "x y", 1, on_repo, &a, NULL), -EINVAL);
         ck_assert_int_eq(hub_tree(h, REPO_MODEL, "a/b", "main", 1, on_tree, &a, NULL), -EINVAL);
-        ck_assert_int_eq(hub_locate(h, REPO_MODEL, "a/b", SHA, "../x", 1, on_location, &a, NULL), -EINVAL);
+        ck_assert_int_eq(hub_locate(h, REPO_MODEL, "a/b", SHA, "../x", HUB_LOCATE_FULL, 1, on_location, &a, NULL), -EINVAL);
         hub_free(h);
 }
 END_TEST
@@ -331,7 +331,7 @@ END_TEST
 
 /* ---- locations ---- */
 
-static int locate_by(const char *const *script)
+static int locate_how(enum hub_locate_how how, const char *const *script)
 {
         struct hub *h;
         int r;
@@ -339,13 +339,18 @@ static int locate_by(const char *const *script)
         answer_done(&a);
         loopback_start(&server, by_script, (void *)script);
         h = hub_for(server.url, NULL);
-        ck_assert_int_eq(hub_locate(h, REPO_MODEL, "org/name", SHA, "a b.bin", clock_ms() + 5000, on_location,
-                                    &a, NULL),
+        ck_assert_int_eq(hub_locate(h, REPO_MODEL, "org/name", SHA, "a b.bin", how, clock_ms() + 5000,
+                                    on_location, &a, NULL),
                          0);
         r = answer_wait(&a);
         hub_free(h);
         loopback_stop(&server);
         return r;
+}
+
+static int locate_by(const char *const *script)
+{
+        return locate_how(HUB_LOCATE_FULL, script);
 }
 
 START_TEST(locate_elsewhere)
@@ -375,6 +380,79 @@ START_TEST(locate_small)
         ck_assert_str_eq(a.location.etag, SHA);
         ck_assert(a.location.own_origin);
         ck_assert_ptr_nonnull(strstr(a.location.url, "/api/resolve-cache/x?etag=%22a%22"));
+}
+END_TEST
+
+/* What the hub answers for a small file, and for one whose repo has another name now. */
+#define NAMED_ "307 Temporary Redirect|X-Linked-ETag: \"" SHA "\"\r\nLocation: /api/resolve-cache/x?etag=%22a%22\r\n|"
+#define MOVED_ "307 Temporary Redirect|Location: /org/new/resolve/" SHA "/a\r\n|"
+
+START_TEST(locate_short)
+{
+        ck_assert_int_eq(locate_how(HUB_LOCATE_SHORT, SCRIPT(MOVED_, NAMED_)), 0);
+        ck_assert_uint_eq(server.requests, 2);
+        ck_assert_uint_eq(a.location.size, HUB_SIZE_UNSAID);
+        ck_assert_str_eq(a.location.etag, SHA);
+        ck_assert(a.location.own_origin);
+        ck_assert_ptr_nonnull(strstr(a.location.url, "/api/resolve-cache/x?etag=%22a%22"));
+        ck_assert_ptr_null(a.location.bytes);
+        ck_assert_int_eq(locate_how(HUB_LOCATE_SHORT,
+                                    SCRIPT("307 Temporary Redirect|X-Linked-ETag: \"" SHA "\"\r\n"
+                                           "X-Linked-Size: 7\r\nLocation: /lfs/x\r\n|")),
+                         0);
+        ck_assert_uint_eq(a.location.size, 7);
+        ck_assert_int_eq(locate_how(HUB_LOCATE_SHORT, SCRIPT("302 Found|X-Linked-ETag: \"" SHA256 "\"\r\n"
+                                                             "Location: {other}/x\r\n|")),
+                         HUB_E_MALFORMED);
+}
+END_TEST
+
+START_TEST(take_small)
+{
+        ck_assert_int_eq(locate_how(HUB_LOCATE_TAKE, SCRIPT(MOVED_, NAMED_, "200 OK|ETag: \"" SHA "\"\r\n|12345")),
+                         0);
+        ck_assert_uint_eq(server.requests, 3);
+        ck_assert_uint_eq(a.location.size, 5);
+        ck_assert_str_eq(a.location.etag, SHA);
+        ck_assert_mem_eq(a.location.bytes, "12345", 5);
+        ck_assert_int_eq(locate_how(HUB_LOCATE_TAKE, SCRIPT("200 OK|ETag: \"" SHA "\"\r\n|12345")), 0);
+        ck_assert_uint_eq(server.requests, 1);
+        ck_assert_mem_eq(a.location.bytes, "12345", 5);
+        ck_assert_int_eq(locate_how(HUB_LOCATE_TAKE,
+                                    SCRIPT("503 Unavailable||12345", "200 OK|ETag: \"" SHA "\"\r\n|12345")),
+                         0);
+        ck_assert_mem_eq(a.location.bytes, "12345", 5);
+}
+END_TEST
+
+START_TEST(take_elsewhere)
+{
+        ck_assert_int_eq(locate_how(HUB_LOCATE_TAKE,
+                                    SCRIPT("302 Found|X-Linked-ETag: \"" SHA256 "\"\r\nX-Linked-Size: 123\r\n"
+                                           "Location: {other}/x?Signature=a~b\r\n|redirecting")),
+                         0);
+        ck_assert_ptr_null(a.location.bytes);
+        ck_assert_uint_eq(a.location.size, 123);
+        ck_assert(!a.location.own_origin);
+        ck_assert_ptr_nonnull(strstr(a.location.url, "/x?Signature=a~b"));
+        ck_assert_uint_eq(other.requests, 0);
+}
+END_TEST
+
+START_TEST(take_traps)
+{
+        ck_assert_int_eq(locate_how(HUB_LOCATE_TAKE, SCRIPT("200 OK||12345")), HUB_E_MALFORMED);
+        ck_assert_int_eq(locate_how(HUB_LOCATE_TAKE, SCRIPT("200 OK|ETag: \"" SHA "\"\r\n"
+                                                            "Content-Encoding: gzip\r\n|12345")),
+                         HUB_E_MALFORMED);
+        ck_assert_int_eq(locate_how(HUB_LOCATE_TAKE, SCRIPT("200 OK|X-Linked-ETag: \"" SHA "\"\r\n"
+                                                            "X-Linked-Size: 6\r\n|12345")),
+                         HUB_E_MALFORMED);
+        ck_assert_int_eq(locate_how(HUB_LOCATE_TAKE, SCRIPT("307 Temporary Redirect|Location: /a\r\n|",
+                                                            "307 Temporary Redirect|Location: /a\r\n|")),
+                         HUB_E_MALFORMED);
+        ck_assert_int_eq(locate_how(HUB_LOCATE_TAKE, SCRIPT("403 Forbidden|X-Error-Code: GatedRepo\r\n|{}")),
+                         HUB_E_FORBIDDEN);
 }
 END_TEST
 
@@ -493,7 +571,11 @@ int main(void)
         tcase_add_test(t, tree_traps);
         tcase_add_test(t, locate_elsewhere);
         tcase_add_test(t, locate_small);
+        tcase_add_test(t, locate_short);
         tcase_add_test(t, locate_traps);
+        tcase_add_test(t, take_small);
+        tcase_add_test(t, take_elsewhere);
+        tcase_add_test(t, take_traps);
         tcase_add_test(t, suspend);
         tcase_add_test(t, cancel);
         suite_add_tcase(s, t);

@@ -92,6 +92,9 @@ START_TEST(blocked)
         pace_feed(&p, T0, 500, 300);
         ck_assert_uint_eq(pace_when(&p, T0), T0 + 5000);
         ck_assert(pace_when(&p, T0 + 5000) <= T0 + 5000);
+        pace_feed(&p, T0, 0, 300);
+        ck_assert_uint_gt(pace_when(&p, T0), T0 + 5000);
+        ck_assert_uint_eq(pace_blocked(&p), T0 + 5000); /* the used-up window is not its own */
 }
 END_TEST
 
