@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define SESSION_THREADS 8
+#define READAHEAD_KB 1024u /* one request: libfuse's max_write also bounds reads */
 #define SLOT_SIZE 8192u /* FUSE_MIN_READ_BUFFER: the largest request of a read-only mount fits */
 /* The kernel insists on room for a write of max_write; the rest of the mapping is never touched. */
 #define SLOT_MAPPING (SLOT_SIZE + (2u << 20))
@@ -181,6 +182,27 @@ static int serve_init(struct fs *fs)
         return r;
 }
 
+/*
+ * Lets the kernel read ahead in requests of READAHEAD_KB, as large as it makes them: with its
+ * default of 128 KiB a sequential read takes a third more processor time, and a walk through an
+ * mmap eight times the round trips. FUSE_INIT can only lower it, so this needs a writable /sys.
+ */
+static void raise_readahead(struct fs *fs)
+{
+        char path[64], value[16];
+        struct statx st;
+        CLEANUP_FD int fd = -1;
+        int n = snprintf(value, sizeof(value), "%u\n", READAHEAD_KB);
+
+        /* nobody serves yet: asks for nothing that the kernel would ask us for */
+        if (statx(AT_FDCWD, fs->mountpoint, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &st) < 0)
+                return;
+        snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", st.stx_dev_major, st.stx_dev_minor);
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, value, (size_t)n) != n)
+                log_debug("the kernel's readahead stays as it is: %s: %s", path, strerror(errno));
+}
+
 int fs_mount(struct fs *fs, struct errmsg *err)
 {
         int r;
@@ -198,6 +220,7 @@ int fs_mount(struct fs *fs, struct errmsg *err)
         if (r < 0)
                 return errmsg_set(err, r, "the kernel did not greet the mount on %s: %s", fs->mountpoint,
                                   strerror(-r));
+        raise_readahead(fs);
         return 0;
 }
 
