@@ -1,6 +1,6 @@
 /*
- * Blobs at run time: the table, opening, reading. Writing is in blob_fill.c, becoming whole in
- * blob_finish.c.
+ * Blobs at run time: the table, opening, reading. Writing is in blob_fill.c, the running hash in
+ * blob_hash.c, becoming whole in blob_finish.c.
  *
  * States of a struct blob: filling (FILLING, QUARANTINED: fd is the partial file or -1, extents
  * say what is held) and whole (ADOPTED, COMPLETE: fd is a file in STORE/hub, or the partial file
@@ -102,6 +102,7 @@ int blob_retire_fd_locked(struct blob *b)
                 return -ENOMEM;
         b->retired = grown;
         b->retired[b->retired_count++] = take_fd(&b->fd);
+        blob_end_era_locked(b);
         return 0;
 }
 
@@ -119,6 +120,7 @@ int blob_set_state(struct blob *b, enum blob_state state)
         if (blob_state_whole(b->state)) {
                 rangeset_done(&b->extents);
                 rangeset_done(&b->synced);
+                blob_end_era_locked(b);
                 b->new_bytes = 0;
                 b->map_stale = false;
         }
@@ -207,8 +209,10 @@ static void blob_free(struct blob *b)
         free(b->retired);
         rangeset_done(&b->extents);
         rangeset_done(&b->synced);
+        hash_free(b->hash);
         lock_done(&b->lock);
         lock_done(&b->io);
+        lock_done(&b->hashing);
         lock_done(&b->finish);
         free(b);
 }
@@ -245,6 +249,7 @@ static struct blob *blob_new(struct blobs *t, int64_t id)
         list_init(&b->idle);
         lock_init(&b->lock);
         lock_init(&b->io);
+        lock_init(&b->hashing);
         lock_init(&b->finish);
         return b;
 }

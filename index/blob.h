@@ -79,13 +79,21 @@ int blob_write(struct blob *b, const void *buf, size_t len, uint64_t offset);
 int blob_sync(struct blob *b);
 /* True when 64 MiB or 5 s have passed since the last sync with something new in between. */
 bool blob_sync_due(struct blob *b);
+/* Bytes held in one run from the beginning that the running hash does not have yet. */
+uint64_t blob_hash_left(struct blob *b);
+/* Hashes on through that run, at most about @max bytes of it, so that little is left for blob_finish(),
+ * which it gives way to. Reads what was written back from the file. Harmless at any time: what is
+ * given up meanwhile is hashed anew. 0; -ECANCELED; negative errno: it begins anew at the next call. */
+int blob_hash_ahead(struct blob *b, uint64_t max, const atomic_bool *cancel);
+
 /* Gives up ranges, e.g. after a wrong hash. All of the blob ([0, UINT64_MAX)): a new incarnation. */
 int blob_drop(struct blob *b, uint64_t start, uint64_t end);
 
 /*
- * Verifies a blob all of whose bytes are held and makes it whole: sync, hash, publish in every repo
- * that lists it, links, catalogue (B2, S2). Harmless when it is whole already. Reads all of it:
- * for worker threads only; @cancel (may be NULL) is looked at between megabytes.
+ * Verifies a blob all of whose bytes are held and makes it whole: hash, sync, publish in every repo
+ * that lists it, links, catalogue (B2, S2). Harmless when it is whole already. Reads all that
+ * blob_hash_ahead() did not: for worker threads only; @cancel (may be NULL) is looked at between
+ * pieces. No blob_write() may be under way meanwhile.
  * A file that somebody else gave the final name meanwhile is kept if its hash holds, else set aside.
  * Return: 0; BLOB_E_HASH (nothing changed: the caller drops ranges or quarantines);
  * -ECANCELED; -ENODATA: not all is held; -ENOENT: no listing has it; negative errno.

@@ -63,6 +63,7 @@ int blob_forget_extents(struct blob *b)
         if (r == 0) {
                 rangeset_done(&b->extents);
                 rangeset_done(&b->synced);
+                blob_end_era_locked(b);
                 b->new_bytes = 0;
                 b->map_stale = false;
         }
@@ -249,6 +250,16 @@ static bool find_hole(struct blob *b, uint64_t at, uint64_t end, struct range *r
         return found;
 }
 
+/* Another writer has brought a part of it meanwhile: held bytes were written once more (H1). */
+static bool was_written_twice_locked(const struct blob *b, const struct range *written) REQUIRES(b->lock)
+{
+        struct range hole;
+
+        return written->start < b->hashed &&
+               !(rangeset_next_hole(&b->extents, written->start, written->end, &hole) &&
+                 hole.start == written->start && hole.end == written->end);
+}
+
 /* B1, F2 */
 static int add_extent(struct blob *b, const struct range *written, int fd)
 {
@@ -256,6 +267,8 @@ static int add_extent(struct blob *b, const struct range *written, int fd)
 
         lock_take(&b->lock);
         if (fd == b->fd && b->map.fd >= 0 && !blob_state_whole(b->state)) {
+                if (was_written_twice_locked(b, written))
+                        blob_end_era_locked(b);
                 r = extent_append(&b->map, written->start, written->end);
                 if (r == 0)
                         r = rangeset_add(&b->extents, written->start, written->end);
@@ -267,6 +280,15 @@ static int add_extent(struct blob *b, const struct range *written, int fd)
         }
         lock_drop(&b->lock);
         return r;
+}
+
+/* A part of it may be in the file. */
+static void note_failed_write(struct blob *b, const struct range *tried)
+{
+        lock_take(&b->lock);
+        if (was_written_twice_locked(b, tried))
+                blob_end_era_locked(b);
+        lock_drop(&b->lock);
 }
 
 int blob_write(struct blob *b, const void *buf, size_t len, uint64_t offset)
@@ -287,6 +309,8 @@ int blob_write(struct blob *b, const void *buf, size_t len, uint64_t offset)
                                                      hole.end - hole.start, hole.start);
                 if (r == 0)
                         r = add_extent(b, &hole, fd);
+                else
+                        note_failed_write(b, &hole);
                 if (r < 0)
                         return r;
         }
@@ -312,6 +336,7 @@ static void keep_synced_only(struct blob *b)
         /* without memory for the copy nothing is held, which is never wrong */
         if (rangeset_copy(&b->extents, &b->synced) < 0)
                 rangeset_done(&b->extents);
+        blob_end_era_locked(b);
         b->new_bytes = 0;
         b->map_stale = true;
         lock_drop(&b->lock);
@@ -385,6 +410,8 @@ static int drop_io(struct blob *b, uint64_t start, uint64_t end)
                 r = rangeset_remove(&b->synced, start, end);
         if (r == 0 && filling)
                 r = rangeset_copy(&synced, &b->synced);
+        if (filling)
+                blob_end_era_locked(b);
         b->map_stale = filling;
         lock_drop(&b->lock);
         if (r < 0 || !filling)

@@ -1,14 +1,15 @@
 /*
- * Inside of a blob at run time, shared by blob.c (table, reading), blob_fill.c (writing, extents)
- * and blob_finish.c (becoming whole).
+ * Inside of a blob at run time, shared by blob.c (table, reading), blob_fill.c (writing, extents),
+ * blob_hash.c (the running hash) and blob_finish.c (becoming whole).
  *
- * Lock order: the table's lock; a blob's finish, io, lock. The table's and a blob's lock are never
- * held over more than a small write to the extent map's page cache, or its rename.
+ * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, lock. The table's and a
+ * blob's lock are never held over more than a small write to the extent map's page cache, or its rename.
  */
 #pragma once
 
 #include "index/blob.h"
 #include "index/extent.h"
+#include "index/hash.h"
 #include "index/store_dir.h"
 
 #include "base/list.h"
@@ -39,6 +40,9 @@ struct blob {
         int open_result; /* what opening gave; protected by table->lock */
 
         struct lock finish; /* one thread makes it whole, quarantines it, or changes its file */
+        struct lock hashing; /* one thread goes on with the running hash */
+        struct hash *hash;   /* of [0, hashed), in hash_era; NULL: not begun; protected by hashing */
+        uint64_t hash_era;   /* protected by hashing */
         struct lock io;     /* one thread creates, syncs or rewrites the partial file and its map */
         struct lock lock;   /* for what follows */
         enum blob_state state;
@@ -52,6 +56,8 @@ struct blob {
         uint64_t new_bytes;      /* written since the last sync */
         uint64_t new_since;      /* clock_ms() of the first of them */
         bool map_stale;          /* the map says more than is held: it must be rewritten */
+        uint64_t era;            /* H1: counts what ends the running hash */
+        uint64_t hashed;         /* bytes that the running hash has, or is just given */
         struct extent_map map;   /* fd >= 0: takes records; replaced under io and lock */
 };
 
@@ -80,12 +86,22 @@ int blob_open_whole(struct blob *b, int *ret_fd);
 
 /* ---- state (blob.c) ---- */
 
-/* Puts the descriptor aside, to be closed with the blob. -ENOMEM. */
+/* Puts the descriptor aside, to be closed with the blob; the era ends. -ENOMEM. */
 int blob_retire_fd_locked(struct blob *b) REQUIRES(b->lock);
 /* Catalogue and memory; the caller holds b->finish. */
 int blob_set_state(struct blob *b, enum blob_state state);
 /* A new incarnation of what is filled; the caller holds b->finish. */
 int blob_renew(struct blob *b);
+
+/* ---- the running hash (blob_hash.c) ---- */
+
+/* H1: bytes that were held are given up, or may have changed; the running hash begins anew. */
+void blob_end_era_locked(struct blob *b) REQUIRES(b->lock);
+/* Hashes what is left and says whether the content is what the etag says. The caller holds finish.
+ * -ENODATA: not all is held; -ECANCELED. @ret_era: of which era that is said (H3). */
+int blob_hash_rest(struct blob *b, const atomic_bool *cancel, bool *ret_match, uint64_t *ret_era);
+/* Forgets the running hash. */
+void blob_hash_drop(struct blob *b);
 
 /* ---- filling (blob_fill.c) ---- */
 

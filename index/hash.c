@@ -11,8 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PIECE (1u << 20)
-
 struct hash {
         EVP_MD_CTX *ctx;
 };
@@ -58,12 +56,18 @@ int hash_update(struct hash *h, const void *buf, size_t len)
         return EVP_DigestUpdate(h->ctx, buf, len) == 1 ? 0 : -EIO;
 }
 
-int hash_final(struct hash *h, char *ret_hex)
+int hash_get(const struct hash *h, char *ret_hex)
 {
         unsigned char digest[EVP_MAX_MD_SIZE];
+        EVP_MD_CTX *copy = EVP_MD_CTX_new(); /* getting the digest ends what it is got from */
         unsigned len;
+        bool done;
 
-        if (EVP_DigestFinal_ex(h->ctx, digest, &len) != 1)
+        if (!copy)
+                return -ENOMEM;
+        done = EVP_MD_CTX_copy_ex(copy, h->ctx) == 1 && EVP_DigestFinal_ex(copy, digest, &len) == 1;
+        EVP_MD_CTX_free(copy);
+        if (!done)
                 return -EIO;
         hex_encode(digest, len, ret_hex);
         return 0;
@@ -72,13 +76,13 @@ int hash_final(struct hash *h, char *ret_hex)
 /* Feeds @size bytes of the file; @ret_whole is false when it ends early. */
 static int feed(struct hash *h, int fd, uint64_t size, const atomic_bool *cancel, bool *ret_whole)
 {
-        CLEANUP_FREE char *buf = malloc(PIECE);
+        CLEANUP_FREE char *buf = malloc(HASH_PIECE);
         uint64_t done = 0;
 
         if (!buf)
                 return -ENOMEM;
         while (done < size) {
-                size_t want = (size_t)min_u64(size - done, PIECE);
+                size_t want = (size_t)min_u64(size - done, HASH_PIECE);
                 ssize_t n;
                 int r;
 
@@ -120,7 +124,7 @@ int hash_file(int fd, const char *etag, uint64_t size, const atomic_bool *cancel
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL); /* readers share the descriptor */
         if (r < 0)
                 return r;
-        r = hash_final(h, hex);
+        r = hash_get(h, hex);
         if (r < 0)
                 return r;
         *ret_match = whole && strcmp(hex, etag) == 0;

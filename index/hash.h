@@ -15,17 +15,19 @@
 
 struct hash;
 
+#define HASH_PIECE (128u << 10) /* what is read at once: it is still in the CPU's cache when it is hashed */
+
 /* Begins the hash that @etag is written in; @size goes into the git header. -EINVAL: no etag. */
 int hash_new(const char *etag, uint64_t size, struct hash **ret);
 struct hash *hash_free(struct hash *h); /* NULL is allowed; returns NULL */
 int hash_update(struct hash *h, const void *buf, size_t len);
-/* Ends it: lower-case hex into @ret_hex, which holds ETAG_MAX + 1 bytes. */
-int hash_final(struct hash *h, char *ret_hex);
+/* Of what came so far (more may follow): lower-case hex into @ret_hex, which holds ETAG_MAX + 1 bytes. */
+int hash_get(const struct hash *h, char *ret_hex);
 DEFINE_CLEANUP(struct hash *, hash, hash_free)
 
 /*
  * Says in @ret_match whether the file has @size bytes and the content that @etag says. Reads all
- * of it; -ECANCELED once @cancel (may be NULL) is true, looked at between megabytes.
+ * of it; -ECANCELED once @cancel (may be NULL) is true, looked at between pieces.
  */
 int hash_file(int fd, const char *etag, uint64_t size, const atomic_bool *cancel, bool *ret_match);
 
