@@ -1,8 +1,8 @@
 /*
  * Inside the filler. fill_life.c: beginning and end. fill.c: the table of fills and the questions.
  * fill_pump.c: the thread that decides. fill_transfer.c: ranges on their way and what becomes of failures.
- * fill_locate.c: where a blob's bytes are. fill_finish.c: syncing, verifying. fill_along.c: small files that
- * come along.
+ * fill_locate.c: where a blob's bytes are. fill_hash.c: hashing on what came. fill_finish.c: syncing,
+ * verifying. fill_along.c: small files that come along.
  *
  * Lock order: filler.lock, then a blob's own locks (index/blob.h); gate.lock and the resolver's lock
  * are never held together with any other. No lock is held over a callback, a call of hub.h,
@@ -36,6 +36,7 @@
 #define FILL_RETRY_MS 250     /* the first pause after a failure; doubled each time */
 #define FILL_RETRY_MAX_MS 30000
 #define FILL_REFUSED_MAX 3    /* definite refusals in a row before reads fail with them */
+#define FILL_HASHERS 2
 #define FILL_SMALL_FINISH (UINT64_C(16) << 20) /* verified by the sync thread, not behind large ones */
 
 enum fill_class { FILL_DEMAND, FILL_AHEAD, FILL_PULL, FILL_REST };
@@ -72,15 +73,15 @@ struct fill {
         unsigned refusals;      /* definite answers of the hub in a row: absent, forbidden */
         unsigned range_errors;  /* HUB_E_RANGE in a row */
         unsigned hash_failures;
-        unsigned jobs;          /* locating, finishing, syncing: under way */
+        unsigned jobs;          /* locating, hashing, finishing, syncing: under way */
         bool along;             /* one of the small files that come along: at pull priority */
         bool rest;              /* complete it in the background */
         bool before_shut;       /* somebody waits for it: the gate shuts only after it */
         bool ask_whole;         /* the next range is the whole file (after range errors) */
         bool locate_full;       /* the next lookup goes to where the file is */
-        bool locating, finishing, syncing;
+        bool locating, hashing, finishing, syncing;
         bool dirty; /* bytes came since the last sync */
-        struct work finish_work, sync_work;
+        struct work hash_work, finish_work, sync_work;
 };
 
 struct fill_transfer {
@@ -98,9 +99,9 @@ struct fill_transfer {
 
 struct filler {
         struct filler_options o;
-        struct workq *verify, *sync, *adopt;
+        struct workq *hash, *verify, *sync, *adopt;
         pthread_t pump;
-        atomic_bool cancel;   /* for blob_finish() */
+        atomic_bool cancel;   /* for blob_finish() and blob_hash_ahead() */
 
         struct lock lock;
         pthread_cond_t wake, quiet; /* the pump's; the last job's end */
@@ -170,6 +171,11 @@ void location_unref(struct fill_location *l);
 void fill_drop_location(struct fill *f);
 /* Asks for the location unless that is under way. */
 void fill_locate_locked(struct filler *fl, struct fill *f, uint64_t now_ms) REQUIRES(fl->lock);
+
+/* ---- fill_hash.c ---- */
+
+/* Queues the hashing of what came in order, once that is enough to be worth it. */
+void fill_hash_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 
 /* ---- fill_finish.c ---- */
 

@@ -102,6 +102,7 @@ static void init_lists(struct filler *fl)
 
 static void free_filler(struct filler *fl)
 {
+        fl->hash = workq_free(fl->hash);
         fl->verify = workq_free(fl->verify);
         fl->sync = workq_free(fl->sync);
         fl->adopt = workq_free(fl->adopt);
@@ -122,7 +123,9 @@ int filler_new(const struct filler_options *o, struct filler **ret)
         fl->o = *o;
         init_lists(fl);
         tune_init(&fl->tune, o->connections > 1 ? o->connections * 3 / 4 : 1); /* the rest is for demand */
-        r = workq_new("wfs-verify", 1, &fl->verify);
+        r = workq_new("wfs-hash", FILL_HASHERS, &fl->hash);
+        if (r == 0)
+                r = workq_new("wfs-verify", 1, &fl->verify);
         if (r == 0)
                 r = workq_new("wfs-sync", 1, &fl->sync);
         if (r == 0)

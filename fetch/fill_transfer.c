@@ -33,6 +33,7 @@ void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_
                 if (w->start < end && w->end > start && blob_holds(f->blob, w->start, w->end))
                         wait_enlist(w, 0, &fl->answers);
         }
+        fill_hash_locked(fl, f);
 }
 
 /* xorshift64: enough for jitter */

@@ -15,7 +15,7 @@ import pytest
 from harness import Weightfs
 from hub.content import Synthetic
 from hub.hub import Hub
-from test_lazy import MIB, big, sha256, wait_for  # noqa: F401 (big is a fixture)
+from test_lazy import BIG, MIB, big, sha256, wait_for  # noqa: F401 (big is a fixture)
 
 
 def errno_and_seconds(action, *args) -> tuple[int, float]:
@@ -152,6 +152,8 @@ def test_a_stalled_blob_stops_no_other(wfs: Weightfs, hub: Hub, big: Synthetic) 
         ("content_range", {"shift": 4096, "times": 3}),
         ("ignore_range", {"times": 3}),
         ("corrupt", {"at": 12345, "times": 1}),
+        ("corrupt", {"at": BIG // 2, "times": 1}),
+        ("corrupt", {"at": BIG - 10, "times": 1}),
     ],
 )
 @pytest.mark.limit(180)

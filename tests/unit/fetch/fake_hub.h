@@ -43,10 +43,12 @@ static struct fake {
         unsigned range_failures;
         uint64_t range_cut;    /* bytes that such a range delivers first */
         unsigned corrupt;      /* so many ranges of files[0] have a wrong first byte */
+        uint64_t corrupt_at;   /* of files[0]: this byte is wrong when it is sent next */
         uint64_t lie;          /* added to the size that a location tells */
         bool elsewhere;        /* small files do not come with their location */
         bool unsaid;           /* a short lookup does not tell the size */
         bool hold;             /* ranges wait before their first byte */
+        uint64_t hold_at;      /* ranges of files[0] wait before this byte, and behind it */
         bool hold_names;       /* infos wait */
         bool suspended;
         /* what it was asked */
@@ -111,6 +113,7 @@ static void fake_reset(void)
         free(fake.sent);
         fake = fresh;
         strcpy(fake.sha, FAKE_SHA);
+        fake.hold_at = fake.corrupt_at = UINT64_MAX;
         fake_add_file(0, "model.safetensors", (12 << 20) + 5);
         fake_add_file(1, "config.json", 700);
         fake_add_file(2, "sub/tokenizer.json", 300000);
@@ -253,6 +256,12 @@ static int fake_send(struct fake_call *c, uint64_t end, bool corrupt)
                 if (corrupt && at == c->start)
                         buf[0] ^= 1;
                 pthread_mutex_lock(&fake.lock);
+                while (c->file == 0 && at + n > fake.hold_at && !fake.suspended)
+                        pthread_cond_wait(&fake.changed, &fake.lock);
+                if (c->file == 0 && fake.corrupt_at >= at && fake.corrupt_at - at < n) {
+                        buf[fake.corrupt_at - at] ^= 1;
+                        fake.corrupt_at = UINT64_MAX;
+                }
                 fake.bytes += n;
                 if (c->file == 0)
                         for (uint64_t p = at >> 12; p <= (at + n - 1) >> 12; p++)

@@ -367,6 +367,62 @@ START_TEST(a_wrong_hash_twice_is_corrupt)
 }
 END_TEST
 
+/* Two thirds of the big file have come, the rest waits; what came is hashed but for a little. */
+static void read_and_await_hash(struct blob *b)
+{
+        FAKE_SET(hold_at, 9 * MB);
+        ck_assert_int_eq(do_read(b, 0, 8 * MB), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_FILLING);
+        for (int i = 0; i < 1000 && blob_hash_left(b) >= 4 * MB; i++)
+                usleep(10000);
+        ck_assert_uint_ge(blob_run_end(b, 0), 8 * MB);
+        ck_assert_uint_lt(blob_hash_left(b), 4 * MB);
+}
+
+START_TEST(what_came_is_hashed_along)
+{
+        struct blob *b;
+
+        options.complete = COMPLETE_NEVER;
+        reopen();
+        b = get_blob(0);
+        read_and_await_hash(b);
+        blob_unref(b);
+        reopen(); /* the hash begins anew, as more comes */
+        FAKE_SET(hold_at, UINT64_MAX);
+        b = get_blob(0);
+        ck_assert_uint_ge(blob_hash_left(b), 8 * MB);
+        ck_assert_int_eq(do_whole(b), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        assert_content(b, 0, fake.files[0].size);
+        assert_sent_once();
+        blob_unref(b);
+}
+END_TEST
+
+/* The wrong byte is the first of the file, hashed along; or comes after that. */
+START_TEST(a_wrong_byte_is_found_early_and_late)
+{
+        struct blob *b;
+
+        options.complete = COMPLETE_NEVER;
+        reopen();
+        b = get_blob(0);
+        if (_i == 0)
+                FAKE_SET(corrupt_at, 0);
+        read_and_await_hash(b);
+        if (_i == 1)
+                FAKE_SET(corrupt_at, 11 * MB);
+        FAKE_SET(hold_at, UINT64_MAX);
+        ck_assert_int_eq(do_whole(b), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        ck_assert_uint_eq(blob_incarnation(b), 3); /* filling, filling again, whole */
+        assert_content(b, 0, fake.files[0].size);
+        ck_assert_uint_gt(FAKE_GET(bytes), fake.files[0].size + 4 * MB); /* all of it came twice */
+        blob_unref(b);
+}
+END_TEST
+
 START_TEST(unreachable_is_found_out_at_open)
 {
         struct blob *b = get_blob(0);
@@ -587,6 +643,8 @@ int main(void)
         tcase_add_test(t, a_server_without_ranges_is_asked_for_all);
         tcase_add_test(t, a_wrong_hash_is_fetched_again);
         tcase_add_test(t, a_wrong_hash_twice_is_corrupt);
+        tcase_add_test(t, what_came_is_hashed_along);
+        tcase_add_loop_test(t, a_wrong_byte_is_found_early_and_late, 0, 2);
         tcase_add_test(t, unreachable_is_found_out_at_open);
         tcase_add_test(t, a_read_gives_up_at_its_deadline);
         tcase_add_test(t, a_failing_disk_fails_its_readers_only);
