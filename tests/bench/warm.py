@@ -1,0 +1,146 @@
+"""All is held: reads of a complete file beside those of the same file on the disk, or in the peers' caches."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from harness import BINARY, clean_env
+
+from .contenders import OURS, Mounted, Mounter, OurMount
+from .place import FILE, Place
+from .processes import Failed
+from .rows import OURS as OUR_KEY
+from .rows import Group, Row, interleave
+
+NATIVE = "native"
+RANDOM_READS = 200_000
+VERBS: dict[str, tuple[str, str, tuple[int, ...]]] = {
+    "read": ("whole", "read in order", ()),
+    "mmap": ("mmap", "mmap, every page in order", ()),
+    "random": ("random", "random reads of 4 KiB", (RANDOM_READS,)),
+    "threads": ("threads", "4 threads on one descriptor", (4,)),
+}
+PLOTTED = {"read": "Second read of a whole file", "mmap": "Second read by mmap, every page"}
+RATES = {"read": "MB/s", "mmap": "MB/s", "random": "1000/s", "threads": "MB/s"}
+
+
+def rows_of(prefix: str, what: str, limit: str) -> list[Row]:
+    plotted = PLOTTED if prefix == "warm" else {}
+    return [Row(f"{prefix}-{name}", f"{what}: {title}", RATES[name], NATIVE, limit, True, plotted.get(name, ""))
+            for name, (_, title, _) in VERBS.items()]
+
+
+def take(place: Place, rows: dict[str, Row], prefix: str, key: str, path: Path, mounted: Mounted | None = None,
+         inside: list[str] | None = None) -> None:
+    """One sample of each row of `prefix` that is wanted."""
+    for name, (verb, _, words) in VERBS.items():
+        if row := rows.get(f"{prefix}-{name}"):
+            cost = place.read(verb, path, *words, mounted=mounted, inside=inside)
+            row.add(key, RANDOM_READS / 1e3 / cost.seconds if name == "random" else cost.count / 1e6 / cost.seconds)
+
+
+def all_of(place: Place, rows: dict[str, Row], prefix: str, ours: OurMount, stored: Path, inside: list[str] | None = None,
+           peers: dict[str, tuple[Mounted, Path]] | None = None) -> None:
+    """Everybody reads once unmeasured, so that all page caches are filled, then in turn."""
+    path = ours.path(place.model(), FILE)
+    each: dict[str, Callable[[], None]] = {
+        OUR_KEY: partial(take, place, rows, prefix, OUR_KEY, path, ours, inside),
+        NATIVE: partial(take, place, rows, prefix, NATIVE, stored),
+    }
+    for key, (mounted, peer_path) in (peers or {}).items():
+        each[key] = partial(take, place, rows, prefix, key, peer_path, mounted)
+    place.read("whole", path, mounted=ours, inside=inside)
+    place.read("whole", stored)
+    interleave(place, rows, each, max(place.runs, 5), clear=False)
+
+
+def pulled(place: Place) -> OurMount:
+    """A mount whose store holds the model."""
+    repo = place.model()
+    ours = OURS.mount(place, repo)
+    ours.weightfs.command("pull", "--state", ours.weightfs.state, repo, timeout=600)
+    return ours
+
+
+def warm(place: Place, rows: dict[str, Row]) -> None:
+    repo = place.model()
+    ours = pulled(place)
+    peers: dict[str, tuple[Mounted, Path]] = {}
+    try:
+        for mounter in place.peer_mounts():
+            read_once(place, rows, mounter, repo, peers)
+        all_of(place, rows, "warm", ours, ours.stored(repo, FILE), peers=peers)
+    finally:
+        for mounted in [ours, *(m for m, _ in peers.values())]:
+            mounted.stop()
+
+
+def read_once(place: Place, rows: dict[str, Row], mounter: Mounter, repo: str, peers: dict[str, tuple[Mounted, Path]]) -> None:
+    """A peer's mount that has read the whole file before, which is how it fills its cache."""
+    mounted = None
+    try:
+        mounted = mounter.mount(place, repo)
+        place.read("whole", mounted.path(repo, FILE), mounted=mounted)
+        mounted.settle(repo, FILE)
+        peers[mounter.key] = mounted, mounted.path(repo, FILE)
+    except (Failed, OSError) as failure:
+        for row in rows.values():
+            row.failures[mounter.key] = str(failure)
+        if mounted:
+            mounted.stop()
+
+
+def restart(place: Place, rows: dict[str, Row]) -> None:
+    ours = pulled(place)
+    ours.stop()
+    again = OurMount(ours.weightfs.offline())
+    try:
+        all_of(place, rows, "restart", again, again.stored(place.model(), FILE))
+    finally:
+        again.stop()
+
+
+class InNamespace(OurMount):
+    """A daemon in a user namespace of its own: root there, but the kernel gives it no passthrough."""
+
+    def __init__(self, held: OurMount) -> None:
+        w = held.weightfs
+        with w.log.open("ab") as log:
+            w.process = subprocess.Popen(["unshare", "--user", "--map-root-user", "--mount", str(BINARY), *w.mount_args("--offline")],
+                                         stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=clean_env())
+        limit = time.monotonic() + 20
+        while not (w.state / "control.sock").exists():
+            if w.process.poll() is not None or time.monotonic() > limit:
+                w.process.kill()
+                w.process = None
+                raise Failed(f"no mount in a user namespace: {w.log.read_text().strip().splitlines()[-1][:160]}")
+            time.sleep(0.02)
+        super().__init__(w)
+        self.enter = ["nsenter", "--target", str(w.pid), "--user", "--mount", "--preserve-credentials", "--"]
+
+
+def daemon(place: Place, rows: dict[str, Row]) -> None:
+    """The second read of a complete file where the kernel does not do it alone."""
+    held = pulled(place)
+    held.stop()
+    try:
+        ours = InNamespace(held)
+    except Failed as failure:
+        for row in rows.values():
+            row.failures[OUR_KEY] = str(failure)
+        return
+    try:
+        all_of(place, rows, "daemon", ours, ours.stored(place.model(), FILE), inside=ours.enter)
+    finally:
+        ours.stop()
+
+
+GROUPS = [
+    Group("warm", partial(rows_of, "warm", "held, second read", "memory bandwidth; the kernel reads the store's file alone"), warm),
+    Group("restart", partial(rows_of, "restart", "held, after a restart, offline", "as warm"), restart),
+    Group("daemon", partial(rows_of, "daemon", "held, no passthrough, second read", "small folios of the kernel's FUSE page cache"), daemon),
+]
