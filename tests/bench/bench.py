@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -23,6 +26,7 @@ from bench import cold, load, part, walk, warm  # noqa: E402
 from bench.contenders import OURS, PEERS, describe  # noqa: E402
 from bench.place import Place, machine  # noqa: E402
 from bench.plot import draw  # noqa: E402
+from bench.processes import Failed  # noqa: E402
 from bench.report import Report  # noqa: E402
 from bench.rows import Group, Row  # noqa: E402
 
@@ -32,7 +36,7 @@ ALL: dict[str, Group] = {row.name: group for group in GROUPS for row in group.ro
 
 def parser() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    out.add_argument("--size", type=int, default=1024, help="MiB of the model (default 1024)")
+    out.add_argument("--size", type=int, default=512, help="MiB of the model (default 512)")
     out.add_argument("--runs", type=int, default=3, help="runs of each contender (default 3)")
     out.add_argument("--dir", type=Path, help="where stores and caches are put (default: a temporary folder)")
     out.add_argument("--only", nargs="+", metavar="ROW", help="these rows, or groups of rows")
@@ -79,8 +83,14 @@ def measure(options: argparse.Namespace) -> Report:
                 mine = {row.name: row for row in group.rows() if row.name in chosen.get(group.name, ())}
                 if mine:
                     place.say(f"{group.name}: {', '.join(mine)}")
-                    group.measure(place, mine)
+                    began = time.monotonic()
+                    try:
+                        group.measure(place, mine)
+                    except (Failed, OSError, AssertionError, RuntimeError, subprocess.SubprocessError) as failure:
+                        for row in mine.values():
+                            row.failures[OURS.key] = str(failure).strip().splitlines()[0]
                     place.clear()
+                    place.say(f"  {time.monotonic() - began:.0f} s")
                     rows += mine.values()
         finally:
             place.close()
@@ -91,11 +101,15 @@ def measure(options: argparse.Namespace) -> Report:
 
 def main() -> int:
     options = parser().parse_args()
+    if unknown := set(options.without) - {p.key for p in PEERS}:
+        sys.exit(f"bench.py: no contender is called {', '.join(sorted(unknown))}; --list prints them")
+    choose(options.only)
     peers = [p for p in PEERS if p.key not in options.without]
     missing = [p for p in peers if p.find() is None]
     if options.list:
         print_list(missing, [p for p in peers if p not in missing])
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that mounts are taken away
     if vars(options)["from"]:
         report = Report.read(vars(options)["from"], list(ALL))
     else:

@@ -19,10 +19,10 @@ def cold_rows() -> list[Row]:
         Row("cold-read", "whole file, read for the first time", "MB/s", "curl",
             "CPU: server, daemon and reader share the cores; then the disk", more=True,
             plot="Whole file, read for the first time"),
-        Row("cold-cpu", "its CPU time, daemon and reader", "s/GiB", "curl", "sockets, copies, and SHA-256 where it is verified",
+        Row("cold-cpu", "the same: CPU time of daemon and reader", "s/GiB", "curl", "sockets, copies, and SHA-256 where it is verified",
             plot="CPU time of that, daemon and reader"),
-        Row("cold-rss", "its peak memory, daemon", "MiB", "curl", "file pages that are mapped count too"),
-        Row("cold-anon", "its peak memory of its own (RssAnon)", "MiB", "curl", "buffers"),
+        Row("cold-rss", "the same: peak memory of the daemon", "MiB", "hf-mount", "file pages that are mapped count too"),
+        Row("cold-anon", "the same: peak memory of its own (RssAnon)", "MiB", "hf-mount", "buffers"),
     ]
 
 
@@ -41,7 +41,8 @@ def read_through(place: Place, mounter: Mounter, repo: str) -> Cost:
         before = mounted.cpu()
         read = place.read("whole", mounted.path(repo, FILE), mounted=mounted)
         mounted.settle(repo, FILE)
-        return Cost(read.seconds, read.cpu + mounted.cpu() - before, mounted.peak_rss(), mounted.peak_anon())
+        memory = mounted.memory()
+        return Cost(read.seconds, read.cpu + mounted.cpu() - before, memory.rss, memory.anon)
     finally:
         mounted.stop()
 
@@ -65,7 +66,7 @@ def pull_rows() -> list[Row]:
     return [
         Row("pull-speed", "whole file, fetched and verified", "MB/s", "curl | sha256sum",
             "one core's SHA-256, and the server; the peers verify nothing", more=True),
-        Row("pull-cpu", "its CPU time", "s/GiB", "curl | sha256sum", "SHA-256 and the copy out of the socket"),
+        Row("pull-cpu", "the same: CPU time", "s/GiB", "curl | sha256sum", "SHA-256 and the copy out of the socket"),
     ]
 
 
@@ -88,7 +89,7 @@ def far_rows() -> list[Row]:
         Row("far-read", f"whole file from a far hub, read for the first time ({NET})", "MB/s", "curl",
             "connections × their rate, then as cold-read", more=True,
             plot=f"Whole file from a far hub: {NET}"),
-        Row("far-pull", "the same, fetched", "MB/s", "curl", "connections × their rate, then as pull", more=True),
+        Row("far-pull", f"whole file from a far hub, fetched ({NET})", "MB/s", "curl", "connections × their rate, then as pull", more=True),
     ]
 
 

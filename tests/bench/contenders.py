@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import BINARY, CLIENTS, Watchdog, Weightfs, abort, clean_env, mount_device
 
-from .processes import Cost, Failed, Sampler, cpu_of, run, status_bytes
+from .processes import Cost, Failed, Sampler, cpu_of, run
 
 if TYPE_CHECKING:
     from .place import Place
@@ -32,7 +32,7 @@ class Mounted(ABC):
 
     def __init__(self, mountpoint: Path, pid: int) -> None:
         self.mountpoint, self.pid = mountpoint, pid
-        self._sampler = Sampler(pid)
+        self.sampler = Sampler(pid)
 
     @abstractmethod
     def path(self, repo: str, name: str = "") -> Path:
@@ -56,11 +56,10 @@ class Mounted(ABC):
     def cpu(self) -> float:
         return cpu_of(self.pid)
 
-    def peak_rss(self) -> int:
-        return status_bytes(self.pid, "VmHWM")[0]
-
-    def peak_anon(self) -> int:
-        return max(self._sampler.stop(), status_bytes(self.pid, "RssAnon")[0])
+    def memory(self) -> Sampler:
+        """What it has taken so far."""
+        self.sampler.look()
+        return self.sampler
 
 
 class Contender(ABC):
@@ -133,7 +132,8 @@ class OurMount(Mounted):
             time.sleep(0.02)
 
     def stop(self) -> None:
-        self._sampler.stop()
+        self.sampler.stop()
+        self.weightfs.watchdog.done()
         self.weightfs.stop()
 
 
@@ -147,8 +147,7 @@ class Ours(Mounter, Fetcher):
         return BINARY if BINARY.exists() else None
 
     def mount(self, place: Place, repo: str, *options: str) -> OurMount:
-        watchdog = Watchdog(600)
-        weightfs = Daemon(place.fresh_folder(), place.hub.endpoint, watchdog)
+        weightfs = Daemon(place.fresh_folder(), place.hub.endpoint, Watchdog(600))
         return OurMount(weightfs.start(*options))
 
     def fetch(self, place: Place, repo: str, names: list[str], target: Path) -> Cost:
@@ -183,7 +182,7 @@ class PeerMount(Mounted):
         return self.mountpoint / self.root / name
 
     def stop(self) -> None:
-        self._sampler.stop()
+        self.sampler.stop()
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(10)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness import CLIENTS
+from harness import CLIENTS, abort
 
 from .contenders import FETCHERS, PEER_MOUNTS, PEERS, Contender, Fetcher, Mounted, Mounter
 from .hubs import BENCH, Hub, Static
@@ -45,8 +45,14 @@ class Place:
         self._count = 0
 
     def close(self) -> None:
+        """Ends the servers, and what is still mounted where a run was broken off."""
         self.hub.stop()
         self.static.stop()
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            mountpoint = Path(line.split()[4])
+            if mountpoint.is_relative_to(self.scratch):
+                abort(mountpoint)
+                subprocess.run(["umount", "-l", "-i", str(mountpoint)], check=False, timeout=20)
 
     def say(self, text: str) -> None:
         if not self.quiet:

@@ -23,7 +23,7 @@ text { font: 12px system-ui, 'Segoe UI', Helvetica, Arial, sans-serif; fill: #24
 
 def bars(row: Row) -> list[tuple[str, float]]:
     """Ours first, then what it is held against, then the others."""
-    keys = [OURS, row.against, *(k for k in [*ORDER, "curl"] if k != row.against)]
+    keys = [OURS, row.against, *(k for k in ORDER if k != row.against)]
     medians = [(key, row.median(key)) for key in keys]
     return [(key, value) for key, value in medians if value is not None]
 

@@ -22,7 +22,7 @@ class Failed(Exception):
 
 @dataclass
 class Cost:
-    """What a program took. Memory in bytes; `anon` is the highest RssAnon seen, by samples."""
+    """What a program took. Memory in bytes, the highest that samples saw."""
 
     seconds: float
     cpu: float
@@ -49,23 +49,27 @@ def cpu_of(pid: int) -> float:
 
 
 class Sampler:
-    """The highest RssAnon of a process from now on."""
+    """The most memory of a process from now on: all that is resident, and what is its own (RssAnon)."""
 
     def __init__(self, pid: int) -> None:
-        self.peak = 0
+        self.rss = self.anon = 0
         self._pid = pid
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        self.look()
         while not self._over.wait(SAMPLE_SECONDS):
-            self.peak = max(self.peak, status_bytes(self._pid, "RssAnon")[0])
+            self.look()
 
-    def stop(self) -> int:
+    def look(self) -> None:
+        rss, anon = status_bytes(self._pid, "VmHWM", "RssAnon")
+        self.rss, self.anon = max(self.rss, rss), max(self.anon, anon)
+
+    def stop(self) -> None:
         self._over.set()
         self._thread.join()
-        return self.peak
 
 
 def run(
@@ -100,14 +104,14 @@ def run(
     finally:
         timer.cancel()
         process.stdout.close()
-        anon = sampler.stop()
+        sampler.stop()
     process.returncode = os.waitstatus_to_exitcode(code)
     if late.is_set():
         raise Failed(f"not done after {timeout:.0f} s")
     if process.returncode != 0:
         last = output.strip().splitlines()[-1:] or ["no output"]
         raise Failed(f"{Path(str(command[0])).name} ended with {process.returncode}: {last[0][:160]}")
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, anon, output)
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, sampler.rss, sampler.anon, output)
 
 
 def run_json(

@@ -8,7 +8,7 @@ from typing import Any
 
 from .rows import OURS, Row
 
-ORDER = ["hf-mount", "rclone", "httpdirfs", "hf download", "aria2c"]
+ORDER = ["hf-mount", "rclone", "httpdirfs", "hf download", "aria2c", "curl"]
 
 
 class Report:
@@ -55,7 +55,7 @@ class Report:
     def markdown(self) -> str:
         heads = self.heads()
         lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *(self.cells(row) for row in self.rows)]
-        table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        table = "\n".join(f"| {' | '.join(c.replace('|', '&#124;') for c in cells)} |" for cells in lines)
         return f"{table}\n\n{self.footnote()}\n"
 
     def footnote(self) -> str:
@@ -83,6 +83,8 @@ def with_unit(text: str, unit: str) -> str:
 
 def figure(value: float) -> str:
     """Three digits that mean something."""
+    if value == 0:
+        return "0"
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

@@ -17,7 +17,7 @@ def walk_rows() -> list[Row]:
     return [
         Row("walk-cold", f"status of {FILES:,} files, first time", "s", "hf-mount", "the hub's pages of 1,000 entries; a lookup each",
             plot="Status of 5,000 files, first time"),
-        Row("walk-requests", "its requests", "", "pages", "a page for each 1,000 entries, and the repo's own"),
+        Row("walk-requests", "the same: requests to the server", "", "pages", "a page for each 1,000 entries, and the repo's own"),
         Row("walk-warm", f"status of {FILES:,} files, second time", "s", "native", "system calls: the kernel has the names"),
     ]
 

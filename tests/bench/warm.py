@@ -120,7 +120,11 @@ class InNamespace(OurMount):
                 raise Failed(f"no mount in a user namespace: {w.log.read_text().strip().splitlines()[-1][:160]}")
             time.sleep(0.02)
         super().__init__(w)
+        # What enters sees the mount; nobody else does.
         self.enter = ["nsenter", "--target", str(w.pid), "--user", "--mount", "--preserve-credentials", "--"]
+
+    def abort(self) -> None:
+        self.weightfs.process.kill()
 
 
 def daemon(place: Place, rows: dict[str, Row]) -> None:
