@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,11 +25,11 @@ from bench import cold, load, part, walk, warm  # noqa: E402
 from bench.contenders import OURS, PEERS, describe  # noqa: E402
 from bench.place import Place, machine  # noqa: E402
 from bench.plot import draw  # noqa: E402
-from bench.processes import Failed  # noqa: E402
 from bench.report import Report  # noqa: E402
-from bench.rows import Group, Row  # noqa: E402
+from bench.rows import FAILURES, Group, Row  # noqa: E402
 
 GROUPS: list[Group] = [*cold.GROUPS, *part.GROUPS, *warm.GROUPS, *load.GROUPS, *walk.GROUPS]
+MARKS = "<!-- bench -->", "<!-- /bench -->"
 ALL: dict[str, Group] = {row.name: group for group in GROUPS for row in group.rows()}
 
 
@@ -45,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--from", nargs="+", type=Path, metavar="FILE", help="measure nothing, take these results")
     out.add_argument("--json", type=Path, metavar="FILE", help="write the results there, with all samples")
     out.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw a plot there")
-    out.add_argument("--table", type=Path, metavar="FILE.md", help="write the table there, in Markdown")
+    out.add_argument("--table", type=Path, metavar="FILE.md", help="write the table there, in Markdown; where a file has the lines <!-- bench --> and\n"
+                     "<!-- /bench -->, between these")
     out.add_argument("--quiet", action="store_true", help="say nothing meanwhile")
     return out
 
@@ -86,7 +86,7 @@ def measure(options: argparse.Namespace) -> Report:
                     began = time.monotonic()
                     try:
                         group.measure(place, mine)
-                    except (Failed, OSError, AssertionError, RuntimeError, subprocess.SubprocessError) as failure:
+                    except FAILURES as failure:
                         for row in mine.values():
                             row.failures[OURS.key] = str(failure).strip().splitlines()[0]
                     place.clear()
@@ -97,6 +97,14 @@ def measure(options: argparse.Namespace) -> Report:
         about = {"machine": machine(), "size": options.size, "runs": options.runs,
                  "contenders": describe([OURS, *place.taking_part])}
     return Report(rows, about)
+
+
+def write_table(path: Path, table: str) -> None:
+    """Into the marked place of a file that has one, else all of the file."""
+    old = path.read_text() if path.exists() else ""
+    before, begin, rest = old.partition(f"{MARKS[0]}\n")
+    _, end, after = rest.partition(MARKS[1])
+    path.write_text(f"{before}{begin}\n{table}\n{end}{after}" if end else table)
 
 
 def main() -> int:
@@ -122,7 +130,7 @@ def main() -> int:
     if options.json:
         report.write(options.json)
     if options.table:
-        options.table.write_text(report.markdown())
+        write_table(options.table, report.markdown())
     if options.plot:
         options.plot.write_text(draw(report))
     return 0

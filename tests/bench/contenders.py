@@ -62,6 +62,15 @@ class Mounted(ABC):
         return self.sampler
 
 
+def detach(mountpoint: Path) -> None:
+    """Takes away what is still mounted there; more than once where mounts lie upon one another."""
+    command = ["umount", "-l", "-i"] if os.geteuid() == 0 else ["fusermount3", "-u", "-z"]
+    for _ in range(5):
+        if mount_device(mountpoint) is None:
+            return
+        subprocess.run([*command, str(mountpoint)], check=False, timeout=20, stderr=subprocess.DEVNULL)
+
+
 class Contender(ABC):
     """A program, by the `key` under which results are kept."""
 
@@ -190,8 +199,7 @@ class PeerMount(Mounted):
             self.abort()
             self.process.kill()
             self.process.wait(10)
-        while mount_device(self.mountpoint) is not None:
-            subprocess.run(["umount", "-l", "-i", str(self.mountpoint)], check=False, timeout=20)
+        detach(self.mountpoint)
 
 
 class HfMount(Mounter):

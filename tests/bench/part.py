@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from functools import partial
 
-from .contenders import OURS, Mounter, url_of
+from .contenders import OURS, Fetcher, Mounter, url_of
 from .place import FILE, MIB, PART_MIB, PART_NAMES, RTT, Place
 from .processes import run
 from .rows import Group, Row, interleave
@@ -42,14 +42,14 @@ def first_bytes(place: Place, rows: dict[str, Row], row: Row) -> None:
         finally:
             mounted.stop()
 
-    def by_curl() -> None:
+    def by_curl(curl: Fetcher) -> None:
         """A new process and new connections each time, as there is nothing that keeps them."""
         for name, offset in list(zip(PART_NAMES, offsets))[1:]:
-            cost = run(["curl", "-sfL", "-r", f"{offset}-{offset}", "-o", "/dev/null", url_of(place, repo, name)], 60)
+            cost = run([curl.find(), "-sfL", "-r", f"{offset}-{offset}", "-o", "/dev/null", url_of(place, repo, name)], 60)
             row.add("curl", cost.seconds * 1000)
 
     each = {m.key: partial(by_mount, m) for m in [OURS, *place.peer_mounts()]}
-    each |= {f.key: by_curl for f in place.fetchers("curl")}
+    each |= {f.key: partial(by_curl, f) for f in place.fetchers("curl")}
     interleave(place, {row.name: row}, each, 1)
 
 
@@ -96,8 +96,8 @@ def part(place: Place, rows: dict[str, Row]) -> None:
             if time_row in rows:
                 rows[time_row].add(mounter.key, cost.seconds)
 
-    def by_curl() -> None:
-        cost = place.fetchers("curl")[0].fetch(place, repo, [FILE], place.fresh_folder())
+    def by_curl(curl: Fetcher) -> None:
+        cost = curl.fetch(place, repo, [FILE], place.fresh_folder())
         rows["random-time"].add("curl", cost.seconds)
 
     for name, asked in (("peek-bytes", HEAD_BYTES), ("random-bytes", RANDOM_READS * 4096)):
@@ -105,7 +105,7 @@ def part(place: Place, rows: dict[str, Row]) -> None:
             rows[name].add("asked for", asked / MIB)
     each = {m.key: partial(take, m) for m in [OURS, *place.peer_mounts()]}
     if "random-time" in rows:
-        each |= {f.key: by_curl for f in place.fetchers("curl")}
+        each |= {f.key: partial(by_curl, f) for f in place.fetchers("curl")}
     interleave(place, rows, each)
 
 

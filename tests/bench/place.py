@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import CLIENTS, abort
 
-from .contenders import FETCHERS, PEER_MOUNTS, PEERS, Contender, Fetcher, Mounted, Mounter
+from .contenders import FETCHERS, PEER_MOUNTS, PEERS, Contender, Fetcher, Mounted, Mounter, detach
 from .hubs import BENCH, Hub, Static
 from .processes import Cost, run, run_json
 
@@ -52,7 +52,7 @@ class Place:
             mountpoint = Path(line.split()[4])
             if mountpoint.is_relative_to(self.scratch):
                 abort(mountpoint)
-                subprocess.run(["umount", "-l", "-i", str(mountpoint)], check=False, timeout=20)
+                detach(mountpoint)
 
     def say(self, text: str) -> None:
         if not self.quiet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .place import Place
 
 OURS = "weightfs"
+FAILURES = (Failed, OSError, AssertionError, RuntimeError, ValueError, subprocess.SubprocessError)
 
 
 @dataclass
@@ -66,7 +68,7 @@ def interleave(place: Place, rows: Mapping[str, Row], each: Mapping[str, Callabl
         for key, take in list(left.items()):
             try:
                 take()
-            except (Failed, OSError, AssertionError) as failure:
+            except FAILURES as failure:
                 del left[key]
                 text = (str(failure).strip().splitlines() or [type(failure).__name__])[0][:200]
                 place.say(f"  {key}: {text}")

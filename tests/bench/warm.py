@@ -14,7 +14,7 @@ from .contenders import OURS, Mounted, Mounter, OurMount
 from .place import FILE, Place
 from .processes import Failed
 from .rows import OURS as OUR_KEY
-from .rows import Group, Row, interleave
+from .rows import FAILURES, Group, Row, interleave
 
 NATIVE = "native"
 RANDOM_READS = 200_000
@@ -87,7 +87,7 @@ def read_once(place: Place, rows: dict[str, Row], mounter: Mounter, repo: str, p
         place.read("whole", mounted.path(repo, FILE), mounted=mounted)
         mounted.settle(repo, FILE)
         peers[mounter.key] = mounted, mounted.path(repo, FILE)
-    except (Failed, OSError) as failure:
+    except FAILURES as failure:
         for row in rows.values():
             row.failures[mounter.key] = str(failure)
         if mounted:

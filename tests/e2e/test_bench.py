@@ -36,9 +36,12 @@ def test_rows_table_and_plot(tmp_path: Path) -> None:
     assert ET.parse(plot).getroot().tag.endswith("svg")
     assert [p.name for p in tmp_path.iterdir() if p not in (result, plot)] == [], "it left something"
 
-    again = bench("--from", result, "--table", tmp_path / "table.md")
+    (tmp_path / "page.md").write_text("above\n<!-- bench -->\nold\n<!-- /bench -->\nbelow\n")
+    again = bench("--from", result, "--table", tmp_path / "page.md")
     assert again.stdout == done.stdout
-    assert (tmp_path / "table.md").read_text().count("\n| ") == len(rows) + 1
+    page = (tmp_path / "page.md").read_text()
+    assert page.count("\n| ") == len(rows) + 2, "a head, a line below it, the rows"
+    assert page.startswith("above\n<!-- bench -->\n") and page.endswith("<!-- /bench -->\nbelow\n") and "old" not in page
 
 
 @pytest.mark.parametrize("arguments, said", [(["--only", "cold-raed"], "no row or group is called cold-raed; --list prints them"),
