@@ -17,7 +17,8 @@ from .rows import OURS as OUR_KEY
 from .rows import FAILURES, Group, Row, interleave
 
 NATIVE = "native"
-RANDOM_READS = 200_000
+RANDOM_READS = 50_000
+OUR_RUNS = 5  # at least: these are short
 VERBS: dict[str, tuple[str, str, tuple[int, ...]]] = {
     "read": ("whole", "read in order", ()),
     "mmap": ("mmap", "mmap, every page in order", ()),
@@ -45,17 +46,17 @@ def take(place: Place, rows: dict[str, Row], prefix: str, key: str, path: Path, 
 
 def all_of(place: Place, rows: dict[str, Row], prefix: str, ours: OurMount, stored: Path, inside: list[str] | None = None,
            peers: dict[str, tuple[Mounted, Path]] | None = None) -> None:
-    """Everybody reads once unmeasured, so that all page caches are filled, then in turn."""
+    """We and the disk read once unmeasured, so that both page caches are filled, then in turn; the peers after that."""
     path = ours.path(place.model(), FILE)
     each: dict[str, Callable[[], None]] = {
         OUR_KEY: partial(take, place, rows, prefix, OUR_KEY, path, ours, inside),
         NATIVE: partial(take, place, rows, prefix, NATIVE, stored),
     }
-    for key, (mounted, peer_path) in (peers or {}).items():
-        each[key] = partial(take, place, rows, prefix, key, peer_path, mounted)
     place.read("whole", path, mounted=ours, inside=inside)
     place.read("whole", stored)
-    interleave(place, rows, each, max(place.runs, 5), clear=False)
+    interleave(place, rows, each, max(place.runs, OUR_RUNS), clear=False)
+    theirs = {key: partial(take, place, rows, prefix, key, path, mounted) for key, (mounted, path) in (peers or {}).items()}
+    interleave(place, rows, theirs, clear=False)
 
 
 def pulled(place: Place) -> OurMount:
