@@ -47,6 +47,7 @@ struct fs {
         _Atomic int64_t changed_ns; /* mtime of folders whose listing may change: the last change */
         _Atomic uint64_t requests, errors;
         _Atomic unsigned parked;
+        bool epochs; /* the kernel can forget all names at once (notify.c); from INIT on */
         atomic_bool unmounted;
         pthread_rwlock_t serving; /* shared: a parked request is taken up again; exclusive: unmounted is
                                    * set, after which none is and fetch/ may go */
@@ -130,8 +131,8 @@ int show_repo(struct fs *fs, const struct repo *repo, bool *ret);
 /* The node that a listing's entry has in the view of which @dir is a folder. */
 struct node entry_node(struct node dir, const struct entry *e);
 bool node_is_plain(struct node n);
-/* How long the kernel may keep the name of an entry: what an offline switch would hide, a moment. */
-double entry_keep(const struct entry *e);
+/* How long the kernel may keep the name of an entry, which is @n. */
+double entry_keep(struct fs *fs, struct node n, const struct entry *e);
 
 enum node_fixed fixed_of_type(enum repo_type type);
 bool fixed_type(enum node_fixed fixed, enum repo_type *ret);
@@ -139,7 +140,9 @@ extern const char *const ref_common_paths[REF_COMMON_COUNT];
 
 /* ---- folders (readdir.c) and files (file.c) ---- */
 
-void dir_read(struct fs *fs, fuse_req_t req, struct node dir, size_t size, off_t offset, bool plus);
+/* Whether a listing that is opened now may be kept by the kernel; it is then read @whole (readdir.c, D1). */
+bool dir_open_whole(struct fs *fs, struct node dir);
+void dir_read(struct fs *fs, fuse_req_t req, struct node dir, size_t size, off_t offset, bool plus, bool whole);
 int file_open(struct request *rq);
 int file_read(struct request *rq);
 void file_release(struct fs *fs, struct node n);

@@ -401,7 +401,7 @@ static int lookup_listed(struct request *rq, struct node dir, const char *name, 
                 return -ENOENT;
         }
         ret->node = entry_node(dir, &entry);
-        ret->entry_timeout = entry_keep(&entry);
+        ret->entry_timeout = entry_keep(fs, ret->node, &entry);
         ret->attr_timeout = FOREVER;
         tree_attr_entry(fs, ret->node, &entry, commit.mtime ? commit.mtime : fs->born.tv_sec, &ret->attr);
         return 0;

@@ -3,14 +3,17 @@
  *
  * FORGET means nothing to us (no state is kept per node), and handles carry nothing; RELEASE counts
  * the opens that are passed through.
- * FLUSH and OPENDIR are not implemented on purpose: a process that dies while no daemon lives must
- * not hang in FLUSH, and folders need no handle.
+ * FLUSH is not implemented on purpose: a process that dies while no daemon lives must not hang in it.
+ * The handle of a folder says only how it was opened (readdir.c, D1), and lives in the kernel alone.
  */
 #define LOG_COMPONENT "fs"
 
 #include "fs/internal.h"
 
 #include <fcntl.h>
+
+#define EPOCH_MINOR 44 /* the protocol in which FUSE_NOTIFY_INC_EPOCH came, Linux 6.16 */
+#define OPENED_WHOLE 1 /* the handle of a folder whose listing the kernel keeps */
 
 static struct fs *fs_of(fuse_req_t req)
 {
@@ -31,6 +34,7 @@ static bool take_node(fuse_req_t req, fuse_ino_t ino, struct node *ret)
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
+        struct fs *fs = userdata;
         static const unsigned wanted[] = {
                 FUSE_CAP_ASYNC_READ,    FUSE_CAP_PARALLEL_DIROPS,  FUSE_CAP_EXPORT_SUPPORT,
                 FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_READDIRPLUS,     FUSE_CAP_READDIRPLUS_AUTO,
@@ -41,7 +45,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
                 FUSE_CAP_ASYNC_DIO, /* who waits for such a read cannot be killed */
         };
 
-        (void)userdata;
+        fs->epochs = conn->proto_major == 7 && conn->proto_minor >= EPOCH_MINOR;
         for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
                 conn->want |= conn->capable & wanted[i];
         for (size_t i = 0; i < ARRAY_SIZE(unwanted); i++)
@@ -128,7 +132,23 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
         fuse_reply_err(req, 0);
 }
 
-static void read_folder(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus)
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+        struct fs *fs = fs_of(req);
+        struct node n;
+
+        if (!take_node(req, ino, &n))
+                return;
+        if (dir_open_whole(fs, n)) {
+                fi->fh = OPENED_WHOLE;
+                fi->cache_readdir = 1;
+                fi->keep_cache = 1;
+        }
+        fuse_reply_open(req, fi);
+}
+
+static void read_folder(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, bool plus,
+                        const struct fuse_file_info *fi)
 {
         struct fs *fs = fs_of(req);
         struct node n;
@@ -138,19 +158,17 @@ static void read_folder(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offse
         if (!node_is_dir(n))
                 fuse_reply_err(req, ENOTDIR);
         else
-                dir_read(fs, req, n, size, offset, plus);
+                dir_read(fs, req, n, size, offset, plus, fi && fi->fh == OPENED_WHOLE);
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-        (void)fi;
-        read_folder(req, ino, size, offset, false);
+        read_folder(req, ino, size, offset, false, fi);
 }
 
 static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-        (void)fi;
-        read_folder(req, ino, size, offset, true);
+        read_folder(req, ino, size, offset, true, fi);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
@@ -192,6 +210,7 @@ const struct fuse_lowlevel_ops fs_ops = {
         .open = op_open,
         .read = op_read,
         .release = op_release,
+        .opendir = op_opendir,
         .readdir = op_readdir,
         .readdirplus = op_readdirplus,
         .statfs = op_statfs,

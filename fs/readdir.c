@@ -3,7 +3,14 @@
  *
  * Each kind of folder has a function that yields the entry after a cookie, so a listing resumes at
  * any offset without state, also in another process. Cookies are what orders the folder: positions
- * in a commit, row ids elsewhere, indices in the small ones; + COOKIE_BASE, after "." and "..".
+ * in a commit, row ids elsewhere, indices in the small ones; + COOKIE_BASE, after "." and "..". What
+ * comes or goes meanwhile moves no other cookie.
+ *
+ *   D1  The kernel keeps the listings of folders below a commit, opened online: they never change, so
+ *       that they are shown whole to their end, also when an offline switch comes in between. Opened
+ *       offline they hide what is not held, and are not kept.
+ *   D2  It keeps no other listing: a client that lists snapshots/ after it has learned of a commit must
+ *       find it.
  */
 #define LOG_COMPONENT "fs"
 
@@ -19,7 +26,20 @@ struct step {
         struct stat attr;
         double entry_timeout, attr_timeout;
         bool name_only; /* listed, but which node it is shows only a lookup */
+        bool whole;     /* in: nothing is hidden (D1) */
+        struct catalog_rows *rows; /* of the listing, from its second step on */
+        int64_t mtime;             /* of the commit, beside rows */
 };
+
+static bool is_listing(struct node dir)
+{
+        return dir.kind == NODE_SNAP_DIR || node_is_plain(dir);
+}
+
+bool dir_open_whole(struct fs *fs, struct node dir)
+{
+        return is_listing(dir) && !fetch_is_offline(fs->fetch);
+}
 
 /* 0: a step; 1: the end; negative errno. */
 typedef int (*next_fn)(struct fs *fs, struct node dir, struct step *s);
@@ -100,7 +120,6 @@ static int next_shown_repo(struct fs *fs, uint64_t *cookie, struct repo *ret)
 
 static int next_hub(struct fs *fs, struct node dir, struct step *s)
 {
-        char folder[REPO_FOLDER_MAX + 1];
         struct repo repo;
         bool locks = dir.low == FIXED_LOCKS;
         uint64_t cookie = s->cookie;
@@ -115,8 +134,12 @@ static int next_hub(struct fs *fs, struct node dir, struct step *s)
         r = next_shown_repo(fs, &cookie, &repo);
         if (r != 0)
                 return r;
-        repo_to_folder(repo.type, repo.name, folder);
-        return step_dir(fs, s, cookie + 1, folder, node_of(locks ? NODE_LOCKS : NODE_REPO, repo.id, 0));
+        s->cookie = cookie + 1;
+        s->node = node_of(locks ? NODE_LOCKS : NODE_REPO, repo.id, 0);
+        s->entry_timeout = s->attr_timeout = MOMENT;
+        repo_to_folder(repo.type, repo.name, s->name);
+        tree_attr_dir(fs, s->node, 0, &s->attr);
+        return 0;
 }
 
 /*
@@ -236,36 +259,92 @@ static int next_repo_part(struct fs *fs, struct node dir, struct step *s)
         return step_dir(fs, s, s->cookie + 1, parts[s->cookie].name, node_of(parts[s->cookie].kind, dir.id, 0));
 }
 
-/* A ref (@ref given) or the folder of refs named @prefix + @component. */
-static int step_ref(struct fs *fs, struct step *s, uint64_t cookie, const char *prefix, const char *component,
-                    const struct ref *ref, int64_t repo)
+/* The folder of refs in the given row, as a step. */
+static int step_ref_dir(struct fs *fs, struct step *s, uint64_t cookie, const struct ref_dir *row, const char *name)
 {
-        char path[2 * REVISION_MAX + 3];
-        struct ref_dir row;
-        int r;
-
-        if (ref)
-                return step_dir(fs, s, cookie, component, node_of(NODE_REF, ref->commit, 0));
-        snprintf(path, sizeof(path), "%s%s", prefix, component);
         for (uint32_t i = 0; i < REF_COMMON_COUNT; i++)
-                if (strcmp(path, ref_common_paths[i]) == 0)
-                        return step_dir(fs, s, cookie, component, node_of(NODE_REF_COMMON, repo, i));
-        r = catalog_ref_dir_find(fs->catalog, repo, path, &row);
-        if (r != 0)
-                return r > 0 ? -ESTALE : r;
-        return step_dir(fs, s, cookie, component, node_of(NODE_REF_DIR, row.id, 0));
+                if (strcmp(row->path, ref_common_paths[i]) == 0)
+                        return step_dir(fs, s, cookie, name, node_of(NODE_REF_COMMON, row->repo, i));
+        return step_dir(fs, s, cookie, name, node_of(NODE_REF_DIR, row->id, 0));
 }
 
-/*
- * refs/ and its folders. Refs are sorted by name; a folder shows the next component of those below
- * it, once. The cookie counts the refs walked over.
- */
+/* What remains of @path after the folder @prefix ("" or ending in "/"), if it is right in it. */
+static const char *component_in(const char *path, const char *prefix)
+{
+        size_t len = strlen(prefix);
+
+        return strncmp(path, prefix, len) == 0 && !strchr(path + len, '/') ? path + len : NULL;
+}
+
+/* Whether one of the refs below a folder may be shown: the first where all may. */
+static int show_ref_dir(struct fs *fs, const struct ref_dir *row, bool *ret)
+{
+        char after[REVISION_MAX + 2];
+        struct ref ref;
+        size_t len = strlen(row->path);
+        int r;
+
+        *ret = false;
+        snprintf(after, sizeof(after), "%s/", row->path);
+        while (!*ret) {
+                r = catalog_ref_next(fs->catalog, row->repo, after, &ref);
+                if (r != 0)
+                        return r < 0 ? r : 0;
+                if (strncmp(ref.name, row->path, len) != 0 || ref.name[len] != '/')
+                        return 0;
+                strcpy(after, ref.name);
+                r = show_commit(fs, ref.commit, ret);
+                if (r < 0)
+                        return r;
+                if (r > 0)
+                        *ret = false; /* replaced meanwhile */
+        }
+        return 0;
+}
+
+#define REF_DIRS (UINT64_C(1) << 33) /* in a cookie: past the refs, the id is of a folder of refs */
+
+static int next_plain_ref(struct fs *fs, int64_t repo, const char *prefix, struct step *s)
+{
+        struct ref ref;
+        int r = s->rows ? 0 : catalog_refs(fs->catalog, repo, (int64_t)s->cookie, &s->rows);
+
+        while (r == 0 && (r = catalog_rows_next(s->rows, &ref)) == 0) {
+                const char *name = component_in(ref.name, prefix);
+                bool show = false;
+
+                if (name)
+                        r = show_commit(fs, ref.commit, &show);
+                if (r > 0) /* the commit was replaced, and the ref with it */
+                        r = 0;
+                else if (r == 0 && show)
+                        return step_dir(fs, s, (uint64_t)ref.id, name, node_of(NODE_REF, ref.commit, 0));
+        }
+        return r;
+}
+
+static int next_ref_dir(struct fs *fs, int64_t repo, const char *prefix, struct step *s)
+{
+        struct ref_dir row;
+        int r = s->rows ? 0 : catalog_ref_dirs(fs->catalog, repo, (int64_t)(s->cookie & UINT32_MAX), &s->rows);
+
+        while (r == 0 && (r = catalog_rows_next(s->rows, &row)) == 0) {
+                const char *name = component_in(row.path, prefix);
+                bool show = false;
+
+                if (name)
+                        r = show_ref_dir(fs, &row, &show);
+                if (r == 0 && show)
+                        return step_ref_dir(fs, s, REF_DIRS | (uint64_t)row.id, &row, name);
+        }
+        return r;
+}
+
+/* refs/ and its folders: the refs right in it, then the folders. */
 static int next_ref(struct fs *fs, struct node dir, struct step *s)
 {
-        char prefix[REVISION_MAX + 2] = "", component[REVISION_MAX + 1] = "", before[REVISION_MAX + 1] = "";
+        char prefix[REVISION_MAX + 2] = "";
         struct ref_dir row;
-        struct ref ref = {};
-        uint64_t index = 0;
         int64_t repo = dir.id;
         int r;
 
@@ -278,28 +357,14 @@ static int next_ref(struct fs *fs, struct node dir, struct step *s)
                 repo = row.repo;
                 snprintf(prefix, sizeof(prefix), "%s/", row.path);
         }
-        for (;;) {
-                char *rest;
-                bool show, is_dir;
-
-                r = catalog_ref_next(fs->catalog, repo, ref.name, &ref);
-                if (r != 0)
+        if (!(s->cookie & REF_DIRS)) {
+                r = next_plain_ref(fs, repo, prefix, s);
+                if (r <= 0)
                         return r;
-                if (strncmp(ref.name, prefix, strlen(prefix)) != 0)
-                        continue;
-                r = show_commit(fs, ref.commit, &show);
-                if (r < 0)
-                        return r;
-                rest = ref.name + strlen(prefix);
-                is_dir = strchr(rest, '/');
-                snprintf(component, sizeof(component), "%.*s", (int)strcspn(rest, "/"), rest);
-                index++;
-                if (!show || (is_dir && strcmp(component, before) == 0))
-                        continue;
-                strcpy(before, is_dir ? component : "");
-                if (index > s->cookie)
-                        return step_ref(fs, s, index, prefix, component, is_dir ? NULL : &ref, repo);
+                s->cookie = REF_DIRS;
+                s->rows = catalog_rows_free(s->rows);
         }
+        return next_ref_dir(fs, repo, prefix, s);
 }
 
 static int next_snapshot(struct fs *fs, struct node dir, struct step *s)
@@ -344,11 +409,12 @@ static int next_tree_json(struct fs *fs, struct node dir, struct step *s)
 
 static int next_blob(struct fs *fs, struct node dir, struct step *s)
 {
-        struct blob_row row = { .id = (int64_t)s->cookie };
-        int r;
+        struct blob_row row;
+        int r = s->rows ? 0 : catalog_blobs_in_repo(fs->catalog, dir.id, (int64_t)s->cookie, &s->rows);
 
         do {
-                r = catalog_blob_next_in_repo(fs->catalog, dir.id, row.id, &row);
+                if (r == 0)
+                        r = catalog_rows_next(s->rows, &row);
                 if (r != 0)
                         return r;
         } while (!show_blob(fs, &row));
@@ -361,25 +427,35 @@ static int next_blob(struct fs *fs, struct node dir, struct step *s)
         return 0;
 }
 
-static int next_listed(struct fs *fs, struct node dir, struct step *s)
+static int begin_listed(struct fs *fs, struct node dir, struct step *s)
 {
         struct commit commit;
-        struct entry entry = { .pos = (uint32_t)s->cookie };
         int r = catalog_commit_get(fs->catalog, dir.id, &commit);
 
         if (r != 0)
                 return r > 0 ? -ESTALE : r;
+        s->mtime = commit.mtime ? commit.mtime : fs->born.tv_sec;
+        return catalog_entries(fs->catalog, dir.id, dir.low, (uint32_t)s->cookie, &s->rows);
+}
+
+static int next_listed(struct fs *fs, struct node dir, struct step *s)
+{
+        struct entry entry;
+        int r = s->rows ? 0 : begin_listed(fs, dir, s);
+
         do {
-                r = catalog_entry_next(fs->catalog, dir.id, dir.low, entry.pos, &entry);
+                if (r == 0)
+                        r = catalog_rows_next(s->rows, &entry);
                 if (r != 0)
                         return r;
-        } while (!show_entry(fs, &entry));
+        } while (!s->whole && !show_entry(fs, &entry));
         s->cookie = entry.pos;
+        s->name_only = !show_entry(fs, &entry); /* D1: it is there only by name */
         s->node = entry_node(dir, &entry);
-        s->entry_timeout = entry_keep(&entry);
+        s->entry_timeout = entry_keep(fs, s->node, &entry);
         s->attr_timeout = FOREVER;
         snprintf(s->name, sizeof(s->name), "%s", entry.name);
-        tree_attr_entry(fs, s->node, &entry, commit.mtime ? commit.mtime : fs->born.tv_sec, &s->attr);
+        tree_attr_entry(fs, s->node, &entry, s->mtime, &s->attr);
         return 0;
 }
 
@@ -449,15 +525,13 @@ static size_t add_entry(struct fs *fs, fuse_req_t req, char *buf, size_t room, c
         return fuse_add_direntry(req, buf, room, s->name, &s->attr, next_offset);
 }
 
-void dir_read(struct fs *fs, fuse_req_t req, struct node dir, size_t size, off_t offset, bool plus)
+/* As many entries from @offset on as fit. 1: the end; negative errno. */
+static int fill_buffer(struct fs *fs, fuse_req_t req, struct node dir, off_t offset, bool plus, struct step *s,
+                       char *buf, size_t size, size_t *ret_used)
 {
-        CLEANUP_FREE char *buf = malloc(size);
-        CLEANUP_FREE struct step *s = calloc(1, sizeof(*s));
-        size_t used = 0;
-        int r = buf && s ? 0 : -ENOMEM;
-
-        while (r == 0) {
+        for (;;) {
                 size_t n;
+                int r;
 
                 if (offset < COOKIE_BASE) {
                         r = next_dot(fs, dir, offset, s);
@@ -469,11 +543,25 @@ void dir_read(struct fs *fs, fuse_req_t req, struct node dir, size_t size, off_t
                         offset = (off_t)s->cookie + COOKIE_BASE;
                 }
                 if (r != 0)
-                        break;
-                n = add_entry(fs, req, buf + used, size - used, s, offset, plus);
-                if (n > size - used)
-                        break;
-                used += n;
+                        return r;
+                n = add_entry(fs, req, buf + *ret_used, size - *ret_used, s, offset, plus);
+                if (n > size - *ret_used)
+                        return 0;
+                *ret_used += n;
+        }
+}
+
+void dir_read(struct fs *fs, fuse_req_t req, struct node dir, size_t size, off_t offset, bool plus, bool whole)
+{
+        CLEANUP_FREE char *buf = malloc(size);
+        CLEANUP_FREE struct step *s = calloc(1, sizeof(*s));
+        size_t used = 0;
+        int r = -ENOMEM;
+
+        if (buf && s) {
+                s->whole = whole;
+                r = fill_buffer(fs, req, dir, offset, plus, s, buf, size, &used);
+                catalog_rows_free(s->rows); /* before the reply: what it brings may need a reader too */
         }
         if (r < 0 && used == 0)
                 fuse_reply_err(req, errno_of(r));

@@ -449,7 +449,11 @@ struct node entry_node(struct node dir, const struct entry *e)
         return node_of(NODE_BLOB, e->blob, e->incarnation);
 }
 
-double entry_keep(const struct entry *e)
+/* A folder or a link stays what it is whatever becomes of its blob; only an offline switch hides the
+ * link, for which there are epochs. Another blob's node changes with its incarnation. */
+double entry_keep(struct fs *fs, struct node n, const struct entry *e)
 {
-        return e->is_dir || blob_state_whole(e->state) ? FOREVER : MOMENT;
+        if (e->is_dir || blob_state_whole(e->state))
+                return FOREVER;
+        return n.kind == NODE_SNAP_LINK && fs->epochs ? FOREVER : MOMENT;
 }

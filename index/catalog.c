@@ -35,9 +35,11 @@
 #define HEADER_BYTES 100 /* sqlite.org/fileformat2.html, 1.3 */
 
 /*
- * Version 1. An entry is keyed by its position; entry_name serves lookups, entry_folder readdir,
- * entry_blob the places of a blob: each is one search, however large the listing. Only folders
- * keep their path, a file's is its folder's and its name. ("commits": COMMIT is a keyword.)
+ * Version 1. An entry is keyed by its position; entry_name serves lookups and, since children are in
+ * the order of their names, readdir; entry_blob the places of a blob: each is one search, however
+ * large the listing. Each index more would make a large listing slower to record. Only folders keep
+ * their path, a file's is its folder's and its name. Rows of blobs never go, so nothing checks that
+ * they are there. ("commits": COMMIT is a keyword.)
  */
 static const char schema_1[] =
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
@@ -68,25 +70,25 @@ static const char schema_1[] =
         "  commit_id INTEGER NOT NULL REFERENCES commits DEFERRABLE INITIALLY DEFERRED,"
         "  checked INTEGER NOT NULL, UNIQUE (repo, name)) STRICT;"
         "CREATE INDEX ref_commit ON ref (commit_id);"
+        "CREATE INDEX ref_listed ON ref (repo);"
         "CREATE TABLE ref_dir (id INTEGER PRIMARY KEY AUTOINCREMENT,"
         "  repo INTEGER NOT NULL REFERENCES repo, path TEXT NOT NULL, UNIQUE (repo, path)) STRICT;"
+        "CREATE INDEX ref_dir_listed ON ref_dir (repo);"
 
         "CREATE TABLE blob (id INTEGER PRIMARY KEY AUTOINCREMENT,"
         "  etag TEXT NOT NULL, size INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0"
         "  CHECK (state BETWEEN 0 AND 3), incarnation INTEGER NOT NULL DEFAULT 0,"
         "  CHECK (incarnation % 2 = (state IN (1, 2))), UNIQUE (etag, size)) STRICT;"
-        "CREATE INDEX blob_state ON blob (state);"
-        "CREATE TABLE repo_blob (repo INTEGER NOT NULL REFERENCES repo, blob INTEGER NOT NULL REFERENCES "
-        "blob,"
-        "  PRIMARY KEY (repo, blob)) STRICT, WITHOUT ROWID;"
+        "CREATE INDEX blob_state ON blob (state) WHERE state <> 0;" /* the others are nearly all */
+        "CREATE TABLE repo_blob (repo INTEGER NOT NULL, blob INTEGER NOT NULL, PRIMARY KEY (repo, blob))"
+        "  STRICT, WITHOUT ROWID;"
 
         "CREATE TABLE entry (commit_id INTEGER NOT NULL REFERENCES commits ON DELETE CASCADE,"
         "  pos INTEGER NOT NULL, parent INTEGER NOT NULL, depth INTEGER NOT NULL, name TEXT NOT NULL,"
-        "  path TEXT, blob INTEGER REFERENCES blob, along INTEGER NOT NULL,"
+        "  path TEXT, blob INTEGER, along INTEGER NOT NULL,"
         "  CHECK ((path IS NULL) <> (blob IS NULL)),"
         "  PRIMARY KEY (commit_id, pos)) STRICT, WITHOUT ROWID;"
         "CREATE UNIQUE INDEX entry_name ON entry (commit_id, parent, name);"
-        "CREATE INDEX entry_folder ON entry (commit_id, parent, pos);"
         "CREATE INDEX entry_blob ON entry (blob, commit_id, pos) WHERE blob IS NOT NULL;";
 
 static const char *const steps[] = { schema_1 };

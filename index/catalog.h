@@ -130,6 +130,18 @@ uint64_t catalog_epoch(const struct catalog *c);
 /* True when catalog_open() made it: the file was absent or empty. */
 bool catalog_is_new(const struct catalog *c);
 
+/* ---- rows under way ---- */
+
+/*
+ * Rows that are gone through one by one, from one moment's state of the catalogue: a listing that is
+ * read out. They hold one of the readers, so they are for one short call and one thread; whoever has
+ * them may ask the catalogue other things meanwhile, but must not go through further rows.
+ */
+struct catalog_rows;
+/* The next row, into the struct that the function which gave @rows names. 0 or CATALOG_E_NONE. */
+int catalog_rows_next(struct catalog_rows *rows, void *ret);
+struct catalog_rows *catalog_rows_free(struct catalog_rows *rows); /* NULL is allowed; returns NULL */
+
 /* ---- repos ---- */
 
 int catalog_repo_find(struct catalog *c, enum repo_type type, const char *name, struct repo *ret);
@@ -155,7 +167,8 @@ int catalog_repo_next_in_org(struct catalog *c, enum repo_type type, const char 
 /* ---- refs ---- */
 
 int catalog_ref_find(struct catalog *c, int64_t repo, const char *name, struct ref *ret);
-int catalog_ref_get(struct catalog *c, int64_t id, struct ref *ret); /* CATALOG_E_NONE: replaced */
+/* struct ref: those of @repo with ids above @after, by id. */
+int catalog_refs(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret);
 /* The ref of @repo with the smallest name above @after ("": the first). */
 int catalog_ref_next(struct catalog *c, int64_t repo, const char *after, struct ref *ret);
 /* Sets or confirms a ref. Same value: only checked changes. Another: a row with a new id. The
@@ -165,6 +178,8 @@ int catalog_ref_set(struct catalog *c, int64_t repo, const char *name, int64_t c
 int catalog_ref_remove(struct catalog *c, int64_t repo, const char *name); /* absent is fine */
 int catalog_ref_dir_find(struct catalog *c, int64_t repo, const char *path, struct ref_dir *ret);
 int catalog_ref_dir_get(struct catalog *c, int64_t id, struct ref_dir *ret);
+/* struct ref_dir: those of @repo with ids above @after, by id. */
+int catalog_ref_dirs(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret);
 
 /* ---- commits and their listings ---- */
 
@@ -189,9 +204,9 @@ int catalog_commit_usable_offline(struct catalog *c, int64_t commit, bool *ret);
 int catalog_entry_at(struct catalog *c, int64_t commit, uint32_t pos, struct entry *ret);
 int catalog_entry_lookup(struct catalog *c, int64_t commit, uint32_t parent, const char *name,
                          struct entry *ret);
-/* The entry in folder @parent with the lowest position above @after (the root has position 0). */
-int catalog_entry_next(struct catalog *c, int64_t commit, uint32_t parent, uint32_t after,
-                       struct entry *ret);
+/* struct entry: what folder @parent holds, by position, after the entry at @after (0: all of it). */
+int catalog_entries(struct catalog *c, int64_t commit, uint32_t parent, uint32_t after,
+                    struct catalog_rows **ret);
 /* Any entry of the commit with the lowest position above @after, files and folders. */
 int catalog_entry_walk(struct catalog *c, int64_t commit, uint32_t after, struct entry *ret);
 
@@ -200,7 +215,8 @@ int catalog_entry_walk(struct catalog *c, int64_t commit, uint32_t after, struct
 int catalog_blob_get(struct catalog *c, int64_t id, struct blob_row *ret);
 int catalog_blob_find(struct catalog *c, const char *etag, uint64_t size, struct blob_row *ret);
 int catalog_blob_in_repo(struct catalog *c, int64_t repo, const char *etag, struct blob_row *ret);
-int catalog_blob_next_in_repo(struct catalog *c, int64_t repo, int64_t after, struct blob_row *ret);
+/* struct blob_row: those that @repo lists, with ids above @after, by id. */
+int catalog_blobs_in_repo(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret);
 /* Changes the state; the incarnation grows when that changes between filling and complete. */
 int catalog_blob_set_state(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret);
 /* The next incarnation of a blob that is filled: its bytes were wrong, and who cached them must not take

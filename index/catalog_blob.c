@@ -10,93 +10,65 @@
 
 #define BLOB_COLUMNS "b.id, b.etag, b.size, b.state, b.incarnation"
 
-static int blob_query(struct conn *k, const char *sql, const struct param *params, size_t count,
-                      struct blob_row *ret)
+static int blob_read(sqlite3_stmt *st, void *ret)
 {
-        CLEANUP_STMT sqlite3_stmt *st = NULL;
-        struct blob_row row;
-        int r;
+        struct blob_row row = {
+                .id = sqlite3_column_int64(st, 0),
+                .size = (uint64_t)sqlite3_column_int64(st, 2),
+                .state = (enum blob_state)sqlite3_column_int(st, 3),
+                .incarnation = (uint32_t)sqlite3_column_int64(st, 4),
+        };
+        int r = column_text(st, 1, row.etag, sizeof(row.etag));
 
-        r = db_query(k, sql, params, count, &st);
         if (r == 0)
-                r = db_row(k, st);
-        if (r != 0)
-                return r;
-        row.id = sqlite3_column_int64(st, 0);
-        row.size = (uint64_t)sqlite3_column_int64(st, 2);
-        row.state = (enum blob_state)sqlite3_column_int(st, 3);
-        row.incarnation = (uint32_t)sqlite3_column_int64(st, 4);
-        r = column_text(st, 1, row.etag, sizeof(row.etag));
-        if (r == 0)
-                *ret = row;
+                *(struct blob_row *)ret = row;
         return r;
 }
 
+#define BLOB_SELECT "SELECT " BLOB_COLUMNS " FROM blob b "
+#define BLOB_BY_ID BLOB_SELECT "WHERE b.id = ?1"
+
 int blob_load(struct conn *k, int64_t id, struct blob_row *ret)
 {
-        return blob_query(k, "SELECT " BLOB_COLUMNS " FROM blob b WHERE b.id = ?1", PARAMS(P_INT(id)), ret);
+        return db_get(k, BLOB_BY_ID, PARAMS(P_INT(id)), blob_read, ret);
 }
 
 int catalog_blob_get(struct catalog *c, int64_t id, struct blob_row *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        return r < 0 ? r : blob_load(rd.conn, id, ret);
+        return catalog_get(c, BLOB_BY_ID, PARAMS(P_INT(id)), blob_read, ret);
 }
 
 int catalog_blob_find(struct catalog *c, const char *etag, uint64_t size, struct blob_row *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r;
-
         if (size > INT64_MAX)
                 return CATALOG_E_NONE;
-        r = reader_take(c, &rd);
-        if (r < 0)
-                return r;
-        return blob_query(rd.conn, "SELECT " BLOB_COLUMNS " FROM blob b WHERE b.etag = ?1 AND b.size = ?2",
-                          PARAMS(P_TEXT(etag), P_INT(size)), ret);
+        return catalog_get(c, BLOB_SELECT "WHERE b.etag = ?1 AND b.size = ?2", PARAMS(P_TEXT(etag), P_INT(size)),
+                           blob_read, ret);
 }
 
 int catalog_blob_in_repo(struct catalog *c, int64_t repo, const char *etag, struct blob_row *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        if (r < 0)
-                return r;
         /* Two sizes for one etag: the smaller is a file cut short that was adopted. */
-        return blob_query(rd.conn,
-                          "SELECT " BLOB_COLUMNS " FROM blob b CROSS JOIN repo_blob r"
-                          " ON r.repo = ?1 AND r.blob = b.id WHERE b.etag = ?2 ORDER BY b.size DESC LIMIT 1",
-                          PARAMS(P_INT(repo), P_TEXT(etag)), ret);
+        return catalog_get(c, BLOB_SELECT "CROSS JOIN repo_blob r ON r.repo = ?1 AND r.blob = b.id"
+                                          " WHERE b.etag = ?2 ORDER BY b.size DESC LIMIT 1",
+                           PARAMS(P_INT(repo), P_TEXT(etag)), blob_read, ret);
 }
 
-int catalog_blob_next_in_repo(struct catalog *c, int64_t repo, int64_t after, struct blob_row *ret)
+int catalog_blobs_in_repo(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        if (r < 0)
-                return r;
-        return blob_query(rd.conn,
-                          "SELECT " BLOB_COLUMNS " FROM repo_blob r CROSS JOIN blob b ON b.id = r.blob"
-                          " WHERE r.repo = ?1 AND r.blob > ?2 ORDER BY r.blob LIMIT 1",
-                          PARAMS(P_INT(repo), P_INT(after)), ret);
+        return catalog_get_rows(c, "SELECT " BLOB_COLUMNS " FROM repo_blob r CROSS JOIN blob b ON b.id = r.blob"
+                                   " WHERE r.repo = ?1 AND r.blob > ?2 ORDER BY r.blob",
+                                PARAMS(P_INT(repo), P_INT(after)), blob_read, ret);
 }
 
 int catalog_blob_next_in_state(struct catalog *c, enum blob_state state, int64_t after, struct blob_row *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        if (r < 0)
-                return r;
-        return blob_query(rd.conn,
-                          "SELECT " BLOB_COLUMNS " FROM blob b WHERE b.state = ?1 AND b.id > ?2"
-                          " ORDER BY b.id LIMIT 1",
-                          PARAMS(P_INT(state), P_INT(after)), ret);
+        /* nearly all are being filled: those go by their ids, the others by an index of their own */
+        return catalog_get(c, state == BLOB_FILLING ?
+                                      BLOB_SELECT "WHERE b.state = ?1 AND b.id > ?2 ORDER BY b.id LIMIT 1" :
+                                      BLOB_SELECT "WHERE b.state <> 0 AND b.state = ?1 AND b.id > ?2"
+                                                  " ORDER BY b.id LIMIT 1",
+                           PARAMS(P_INT(state), P_INT(after)), blob_read, ret);
 }
 
 /* ---- state ---- */

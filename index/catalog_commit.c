@@ -14,7 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define COMMIT_COLUMNS "id, repo, sha, mtime, nodes, files, size, whole"
+#define COMMIT_SELECT "SELECT id, repo, sha, mtime, nodes, files, size, whole FROM commits "
 
 /* The rows of an entry, of its folder (for the path), and of its blob, in this order whatever the
  * planner thinks: CROSS JOIN keeps it. */
@@ -25,19 +25,9 @@
 
 /* ---- commits ---- */
 
-static int commit_query(struct conn *k, const char *sql, const struct param *params, size_t count,
-                        struct commit *ret)
+static int commit_read(sqlite3_stmt *st, void *ret)
 {
-        CLEANUP_STMT sqlite3_stmt *st = NULL;
-        struct commit commit;
-        int r;
-
-        r = db_query(k, sql, params, count, &st);
-        if (r == 0)
-                r = db_row(k, st);
-        if (r != 0)
-                return r;
-        commit = (struct commit){
+        struct commit commit = {
                 .id = sqlite3_column_int64(st, 0),
                 .repo = sqlite3_column_int64(st, 1),
                 .mtime = sqlite3_column_int64(st, 3),
@@ -46,51 +36,40 @@ static int commit_query(struct conn *k, const char *sql, const struct param *par
                 .size = (uint64_t)sqlite3_column_int64(st, 6),
                 .whole_listing = sqlite3_column_int(st, 7),
         };
-        r = column_text(st, 2, commit.sha, sizeof(commit.sha));
+        int r = column_text(st, 2, commit.sha, sizeof(commit.sha));
+
         if (r == 0)
-                *ret = commit;
+                *(struct commit *)ret = commit;
         return r;
 }
 
+#define COMMIT_BY_ID COMMIT_SELECT "WHERE id = ?1"
+#define COMMIT_BY_SHA COMMIT_SELECT "WHERE repo = ?1 AND sha = ?2"
+
 int commit_load(struct conn *k, int64_t id, struct commit *ret)
 {
-        return commit_query(k, "SELECT " COMMIT_COLUMNS " FROM commits WHERE id = ?1", PARAMS(P_INT(id)),
-                            ret);
+        return db_get(k, COMMIT_BY_ID, PARAMS(P_INT(id)), commit_read, ret);
 }
 
-int commit_load_sha(struct conn *k, int64_t repo, const char *sha, struct commit *ret)
+static int commit_load_sha(struct conn *k, int64_t repo, const char *sha, struct commit *ret)
 {
-        return commit_query(k, "SELECT " COMMIT_COLUMNS " FROM commits WHERE repo = ?1 AND sha = ?2",
-                            PARAMS(P_INT(repo), P_TEXT(sha)), ret);
+        return db_get(k, COMMIT_BY_SHA, PARAMS(P_INT(repo), P_TEXT(sha)), commit_read, ret);
 }
 
 int catalog_commit_find(struct catalog *c, int64_t repo, const char *sha, struct commit *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        return r < 0 ? r : commit_load_sha(rd.conn, repo, sha, ret);
+        return catalog_get(c, COMMIT_BY_SHA, PARAMS(P_INT(repo), P_TEXT(sha)), commit_read, ret);
 }
 
 int catalog_commit_get(struct catalog *c, int64_t id, struct commit *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        return r < 0 ? r : commit_load(rd.conn, id, ret);
+        return catalog_get(c, COMMIT_BY_ID, PARAMS(P_INT(id)), commit_read, ret);
 }
 
 int catalog_commit_next(struct catalog *c, int64_t repo, int64_t after, struct commit *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        if (r < 0)
-                return r;
-        return commit_query(rd.conn,
-                            "SELECT " COMMIT_COLUMNS " FROM commits WHERE repo = ?1 AND id > ?2"
-                            " ORDER BY id LIMIT 1",
-                            PARAMS(P_INT(repo), P_INT(after)), ret);
+        return catalog_get(c, COMMIT_SELECT "WHERE repo = ?1 AND id > ?2 ORDER BY id LIMIT 1",
+                           PARAMS(P_INT(repo), P_INT(after)), commit_read, ret);
 }
 
 int catalog_commit_usable_offline(struct catalog *c, int64_t commit, bool *ret)
@@ -306,8 +285,9 @@ static int entry_read_path(sqlite3_stmt *st, struct entry *e)
         return 0;
 }
 
-static int entry_read(sqlite3_stmt *st, struct entry *ret)
+static int entry_read(sqlite3_stmt *st, void *ret_entry)
 {
+        struct entry *ret = ret_entry;
         struct entry e = {
                 .pos = (uint32_t)sqlite3_column_int64(st, 0),
                 .parent = (uint32_t)sqlite3_column_int64(st, 1),
@@ -334,68 +314,39 @@ static int entry_read(sqlite3_stmt *st, struct entry *ret)
         return 0;
 }
 
-static int entry_query(struct conn *k, const char *sql, const struct param *params, size_t count,
-                       struct entry *ret)
-{
-        CLEANUP_STMT sqlite3_stmt *st = NULL;
-        int r;
-
-        r = db_query(k, sql, params, count, &st);
-        if (r == 0)
-                r = db_row(k, st);
-        return r == 0 ? entry_read(st, ret) : r;
-}
+#define ENTRY_AT ENTRY_SELECT "WHERE e.commit_id = ?1 AND e.pos = ?2"
 
 int entry_load(struct conn *k, int64_t commit, uint32_t pos, struct entry *ret)
 {
-        return entry_query(k, ENTRY_SELECT "WHERE e.commit_id = ?1 AND e.pos = ?2",
-                           PARAMS(P_INT(commit), P_INT(pos)), ret);
+        return db_get(k, ENTRY_AT, PARAMS(P_INT(commit), P_INT(pos)), entry_read, ret);
 }
 
 int catalog_entry_at(struct catalog *c, int64_t commit, uint32_t pos, struct entry *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        return r < 0 ? r : entry_load(rd.conn, commit, pos, ret);
+        return catalog_get(c, ENTRY_AT, PARAMS(P_INT(commit), P_INT(pos)), entry_read, ret);
 }
 
 int catalog_entry_lookup(struct catalog *c, int64_t commit, uint32_t parent, const char *name,
                          struct entry *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r;
-
         if (!entry_name_valid(name))
                 return CATALOG_E_NONE; /* the root's own row has an empty name */
-        r = reader_take(c, &rd);
-        if (r < 0)
-                return r;
-        return entry_query(rd.conn, ENTRY_SELECT "WHERE e.commit_id = ?1 AND e.parent = ?2 AND e.name = ?3",
-                           PARAMS(P_INT(commit), P_INT(parent), P_TEXT(name)), ret);
+        return catalog_get(c, ENTRY_SELECT "WHERE e.commit_id = ?1 AND e.parent = ?2 AND e.name = ?3",
+                           PARAMS(P_INT(commit), P_INT(parent), P_TEXT(name)), entry_read, ret);
 }
 
-int catalog_entry_next(struct catalog *c, int64_t commit, uint32_t parent, uint32_t after, struct entry *ret)
+int catalog_entries(struct catalog *c, int64_t commit, uint32_t parent, uint32_t after,
+                    struct catalog_rows **ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        if (r < 0)
-                return r;
-        return entry_query(rd.conn,
-                           ENTRY_SELECT "WHERE e.commit_id = ?1 AND e.parent = ?2 AND e.pos > ?3"
-                                        " ORDER BY e.pos LIMIT 1",
-                           PARAMS(P_INT(commit), P_INT(parent), P_INT(after)), ret);
+        /* the root, at 0, has the empty name, which is before all others */
+        return catalog_get_rows(c, ENTRY_SELECT
+                                "WHERE e.commit_id = ?1 AND e.parent = ?2 AND e.name >"
+                                " (SELECT name FROM entry WHERE commit_id = ?1 AND pos = ?3) ORDER BY e.name",
+                                PARAMS(P_INT(commit), P_INT(parent), P_INT(after)), entry_read, ret);
 }
 
 int catalog_entry_walk(struct catalog *c, int64_t commit, uint32_t after, struct entry *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        if (r < 0)
-                return r;
-        return entry_query(rd.conn,
-                           ENTRY_SELECT "WHERE e.commit_id = ?1 AND e.pos > ?2 ORDER BY e.pos LIMIT 1",
-                           PARAMS(P_INT(commit), P_INT(after)), ret);
+        return catalog_get(c, ENTRY_SELECT "WHERE e.commit_id = ?1 AND e.pos > ?2 ORDER BY e.pos LIMIT 1",
+                           PARAMS(P_INT(commit), P_INT(after)), entry_read, ret);
 }

@@ -272,6 +272,70 @@ int db_number(struct conn *k, const char *sql, const struct param *params, size_
         return r;
 }
 
+int db_get(struct conn *k, const char *sql, const struct param *params, size_t count, row_fn read, void *ret)
+{
+        CLEANUP_STMT sqlite3_stmt *st = NULL;
+        int r;
+
+        r = db_query(k, sql, params, count, &st);
+        if (r == 0)
+                r = db_row(k, st);
+        return r == 0 ? read(st, ret) : r;
+}
+
+int catalog_get(struct catalog *c, const char *sql, const struct param *params, size_t count, row_fn read,
+                void *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        return r < 0 ? r : db_get(rd.conn, sql, params, count, read, ret);
+}
+
+/* ---- rows under way ---- */
+
+struct catalog_rows {
+        struct reader reader;
+        sqlite3_stmt *st;
+        row_fn read;
+};
+
+int catalog_get_rows(struct catalog *c, const char *sql, const struct param *params, size_t count, row_fn read,
+                     struct catalog_rows **ret)
+{
+        struct catalog_rows *rows = calloc(1, sizeof(*rows));
+        int r;
+
+        if (!rows)
+                return -ENOMEM;
+        rows->read = read;
+        r = reader_take(c, &rows->reader);
+        if (r == 0)
+                r = db_query(rows->reader.conn, sql, params, count, &rows->st);
+        if (r < 0)
+                catalog_rows_free(rows);
+        else
+                *ret = rows;
+        return r;
+}
+
+int catalog_rows_next(struct catalog_rows *rows, void *ret)
+{
+        int r = db_row(rows->reader.conn, rows->st);
+
+        return r == 0 ? rows->read(rows->st, ret) : r;
+}
+
+struct catalog_rows *catalog_rows_free(struct catalog_rows *rows)
+{
+        if (!rows)
+                return NULL;
+        cleanup_stmt(&rows->st); /* D2, before D1 ends */
+        reader_give(&rows->reader);
+        free(rows);
+        return NULL;
+}
+
 int db_script(struct conn *k, const char *sql)
 {
         int rc = sqlite3_exec(k->db, sql, NULL, NULL, NULL);

@@ -106,6 +106,16 @@ int db_exec(struct conn *k, const char *sql, const struct param *params, size_t 
 int db_insert(struct conn *k, const char *sql, const struct param *params, size_t count, int64_t *ret_id);
 /* The first column of the first row, a number. CATALOG_E_NONE when there is no row. */
 int db_number(struct conn *k, const char *sql, const struct param *params, size_t count, int64_t *ret);
+/* Reads the columns of one row into @ret, whose type is the function's own. 0 or negative errno. */
+typedef int (*row_fn)(sqlite3_stmt *st, void *ret);
+/* The first row, read with @read. CATALOG_E_NONE when there is none. */
+int db_get(struct conn *k, const char *sql, const struct param *params, size_t count, row_fn read, void *ret);
+/* The same on a reader of the pool. */
+int catalog_get(struct catalog *c, const char *sql, const struct param *params, size_t count, row_fn read,
+                void *ret);
+/* All rows, one by one (catalog_rows_next()). The parameters must be numbers: they outlive the call. */
+int catalog_get_rows(struct catalog *c, const char *sql, const struct param *params, size_t count, row_fn read,
+                     struct catalog_rows **ret);
 /* Several statements that are run once (schema, settings); not kept. */
 int db_script(struct conn *k, const char *sql);
 
@@ -132,7 +142,6 @@ int catalog_migrate(struct conn *k, const char *const *steps, size_t count, int6
 
 int repo_load(struct conn *k, int64_t id, struct repo *ret);
 int commit_load(struct conn *k, int64_t id, struct commit *ret);
-int commit_load_sha(struct conn *k, int64_t repo, const char *sha, struct commit *ret);
 int entry_load(struct conn *k, int64_t commit, uint32_t pos, struct entry *ret);
 int blob_load(struct conn *k, int64_t id, struct blob_row *ret);
 

@@ -13,61 +13,46 @@
         "SELECT r.id, r.repo, r.name, r.commit_id, c.sha, r.checked FROM ref r JOIN commits c ON c.id = "    \
         "r.commit_id "
 
-static int ref_query(struct conn *k, const char *sql, const struct param *params, size_t count,
-                     struct ref *ret)
+static int ref_read(sqlite3_stmt *st, void *ret)
 {
-        CLEANUP_STMT sqlite3_stmt *st = NULL;
-        struct ref ref;
+        struct ref ref = {
+                .id = sqlite3_column_int64(st, 0),
+                .repo = sqlite3_column_int64(st, 1),
+                .commit = sqlite3_column_int64(st, 3),
+                .checked = sqlite3_column_int64(st, 5),
+        };
         int r;
 
-        r = db_query(k, sql, params, count, &st);
-        if (r == 0)
-                r = db_row(k, st);
-        if (r != 0)
-                return r;
-        ref.id = sqlite3_column_int64(st, 0);
-        ref.repo = sqlite3_column_int64(st, 1);
-        ref.commit = sqlite3_column_int64(st, 3);
-        ref.checked = sqlite3_column_int64(st, 5);
         r = column_text(st, 2, ref.name, sizeof(ref.name));
         if (r == 0)
                 r = column_text(st, 4, ref.sha, sizeof(ref.sha));
         if (r == 0)
-                *ret = ref;
+                *(struct ref *)ret = ref;
         return r;
 }
 
+#define REF_BY_NAME REF_SELECT "WHERE r.repo = ?1 AND r.name = ?2"
+
 static int ref_load_name(struct conn *k, int64_t repo, const char *name, struct ref *ret)
 {
-        return ref_query(k, REF_SELECT "WHERE r.repo = ?1 AND r.name = ?2", PARAMS(P_INT(repo), P_TEXT(name)),
-                         ret);
+        return db_get(k, REF_BY_NAME, PARAMS(P_INT(repo), P_TEXT(name)), ref_read, ret);
 }
 
 int catalog_ref_find(struct catalog *c, int64_t repo, const char *name, struct ref *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        return r < 0 ? r : ref_load_name(rd.conn, repo, name, ret);
-}
-
-int catalog_ref_get(struct catalog *c, int64_t id, struct ref *ret)
-{
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        return r < 0 ? r : ref_query(rd.conn, REF_SELECT "WHERE r.id = ?1", PARAMS(P_INT(id)), ret);
+        return catalog_get(c, REF_BY_NAME, PARAMS(P_INT(repo), P_TEXT(name)), ref_read, ret);
 }
 
 int catalog_ref_next(struct catalog *c, int64_t repo, const char *after, struct ref *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
+        return catalog_get(c, REF_SELECT "WHERE r.repo = ?1 AND r.name > ?2 ORDER BY r.name LIMIT 1",
+                           PARAMS(P_INT(repo), P_TEXT(after)), ref_read, ret);
+}
 
-        if (r < 0)
-                return r;
-        return ref_query(rd.conn, REF_SELECT "WHERE r.repo = ?1 AND r.name > ?2 ORDER BY r.name LIMIT 1",
-                         PARAMS(P_INT(repo), P_TEXT(after)), ret);
+int catalog_refs(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret)
+{
+        return catalog_get_rows(c, REF_SELECT "WHERE r.repo = ?1 AND r.id > ?2 ORDER BY r.id",
+                                PARAMS(P_INT(repo), P_INT(after)), ref_read, ret);
 }
 
 /* ---- changing ---- */
@@ -185,44 +170,31 @@ int catalog_ref_remove(struct catalog *c, int64_t repo, const char *name)
 
 /* ---- folders ---- */
 
-static int ref_dir_query(struct conn *k, const char *sql, const struct param *params, size_t count,
-                         struct ref_dir *ret)
-{
-        CLEANUP_STMT sqlite3_stmt *st = NULL;
-        struct ref_dir dir;
-        int r;
+#define REF_DIR_SELECT "SELECT id, repo, path FROM ref_dir "
 
-        r = db_query(k, sql, params, count, &st);
+static int ref_dir_read(sqlite3_stmt *st, void *ret)
+{
+        struct ref_dir dir = { .id = sqlite3_column_int64(st, 0), .repo = sqlite3_column_int64(st, 1) };
+        int r = column_text(st, 2, dir.path, sizeof(dir.path));
+
         if (r == 0)
-                r = db_row(k, st);
-        if (r != 0)
-                return r;
-        dir.id = sqlite3_column_int64(st, 0);
-        dir.repo = sqlite3_column_int64(st, 1);
-        r = column_text(st, 2, dir.path, sizeof(dir.path));
-        if (r == 0)
-                *ret = dir;
+                *(struct ref_dir *)ret = dir;
         return r;
 }
 
 int catalog_ref_dir_find(struct catalog *c, int64_t repo, const char *path, struct ref_dir *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        if (r < 0)
-                return r;
-        return ref_dir_query(rd.conn, "SELECT id, repo, path FROM ref_dir WHERE repo = ?1 AND path = ?2",
-                             PARAMS(P_INT(repo), P_TEXT(path)), ret);
+        return catalog_get(c, REF_DIR_SELECT "WHERE repo = ?1 AND path = ?2", PARAMS(P_INT(repo), P_TEXT(path)),
+                           ref_dir_read, ret);
 }
 
 int catalog_ref_dir_get(struct catalog *c, int64_t id, struct ref_dir *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
+        return catalog_get(c, REF_DIR_SELECT "WHERE id = ?1", PARAMS(P_INT(id)), ref_dir_read, ret);
+}
 
-        if (r < 0)
-                return r;
-        return ref_dir_query(rd.conn, "SELECT id, repo, path FROM ref_dir WHERE id = ?1", PARAMS(P_INT(id)),
-                             ret);
+int catalog_ref_dirs(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret)
+{
+        return catalog_get_rows(c, REF_DIR_SELECT "INDEXED BY ref_dir_listed WHERE repo = ?1 AND id > ?2 ORDER BY id",
+                                PARAMS(P_INT(repo), P_INT(after)), ref_dir_read, ret);
 }

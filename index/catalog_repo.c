@@ -12,9 +12,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define REPO_COLUMNS "id, type, name, hub_name, scanned, resolved"
+#define REPO_SELECT "SELECT id, type, name, hub_name, scanned, resolved FROM repo "
 
-static int repo_read(sqlite3_stmt *st, struct repo *ret)
+static int repo_read(sqlite3_stmt *st, void *ret)
 {
         struct repo repo = {
                 .id = sqlite3_column_int64(st, 0),
@@ -28,74 +28,45 @@ static int repo_read(sqlite3_stmt *st, struct repo *ret)
         if (r == 0)
                 r = column_text(st, 3, repo.hub_name, sizeof(repo.hub_name));
         if (r == 0)
-                *ret = repo;
+                *(struct repo *)ret = repo;
         return r;
 }
 
-static int repo_query(struct conn *k, const char *sql, const struct param *params, size_t count,
-                      struct repo *ret)
-{
-        CLEANUP_STMT sqlite3_stmt *st = NULL;
-        int r;
-
-        r = db_query(k, sql, params, count, &st);
-        if (r == 0)
-                r = db_row(k, st);
-        return r == 0 ? repo_read(st, ret) : r;
-}
+#define REPO_BY_ID REPO_SELECT "WHERE id = ?1"
+#define REPO_BY_NAME REPO_SELECT "WHERE type = ?1 AND name = ?2"
 
 int repo_load(struct conn *k, int64_t id, struct repo *ret)
 {
-        return repo_query(k, "SELECT " REPO_COLUMNS " FROM repo WHERE id = ?1", PARAMS(P_INT(id)), ret);
+        return db_get(k, REPO_BY_ID, PARAMS(P_INT(id)), repo_read, ret);
 }
 
 static int repo_load_name(struct conn *k, enum repo_type type, const char *name, struct repo *ret)
 {
-        return repo_query(k, "SELECT " REPO_COLUMNS " FROM repo WHERE type = ?1 AND name = ?2",
-                          PARAMS(P_INT(type), P_TEXT(name)), ret);
+        return db_get(k, REPO_BY_NAME, PARAMS(P_INT(type), P_TEXT(name)), repo_read, ret);
 }
 
 int catalog_repo_find(struct catalog *c, enum repo_type type, const char *name, struct repo *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        return r < 0 ? r : repo_load_name(rd.conn, type, name, ret);
+        return catalog_get(c, REPO_BY_NAME, PARAMS(P_INT(type), P_TEXT(name)), repo_read, ret);
 }
 
 int catalog_repo_get(struct catalog *c, int64_t id, struct repo *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        return r < 0 ? r : repo_load(rd.conn, id, ret);
+        return catalog_get(c, REPO_BY_ID, PARAMS(P_INT(id)), repo_read, ret);
 }
 
 int catalog_repo_next(struct catalog *c, enum repo_type type, int64_t after, struct repo *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        if (r < 0)
-                return r;
-        return repo_query(rd.conn,
-                          "SELECT " REPO_COLUMNS " FROM repo"
-                          " WHERE resolved AND type = ?1 AND id > ?2 ORDER BY id LIMIT 1",
-                          PARAMS(P_INT(type), P_INT(after)), ret);
+        return catalog_get(c, REPO_SELECT "WHERE resolved AND type = ?1 AND id > ?2 ORDER BY id LIMIT 1",
+                           PARAMS(P_INT(type), P_INT(after)), repo_read, ret);
 }
 
 int catalog_repo_next_in_org(struct catalog *c, enum repo_type type, const char *org, int64_t after,
                              struct repo *ret)
 {
-        CLEANUP_READER struct reader rd = {};
-        int r = reader_take(c, &rd);
-
-        if (r < 0)
-                return r;
-        return repo_query(rd.conn,
-                          "SELECT " REPO_COLUMNS " FROM repo"
-                          " WHERE resolved AND type = ?1 AND org = ?2 AND id > ?3 ORDER BY id LIMIT 1",
-                          PARAMS(P_INT(type), P_TEXT(org), P_INT(after)), ret);
+        return catalog_get(c, REPO_SELECT "WHERE resolved AND type = ?1 AND org = ?2 AND id > ?3"
+                                          " ORDER BY id LIMIT 1",
+                           PARAMS(P_INT(type), P_TEXT(org), P_INT(after)), repo_read, ret);
 }
 
 /* R2, for a repo that is resolved from now on. */
@@ -256,44 +227,47 @@ int catalog_org_put(struct catalog *c, enum repo_type type, const char *org, int
         return r;
 }
 
+struct org {
+        int64_t id;
+        enum repo_type type;
+        char name[REPO_NAME_MAX + 1];
+};
+
+static int org_read(sqlite3_stmt *st, void *ret)
+{
+        struct org org = {
+                .id = sqlite3_column_int64(st, 0),
+                .type = (enum repo_type)sqlite3_column_int(st, 1),
+        };
+        int r = column_text(st, 2, org.name, sizeof(org.name));
+
+        if (r == 0)
+                *(struct org *)ret = org;
+        return r;
+}
+
 int catalog_org_get(struct catalog *c, int64_t id, enum repo_type *ret_type, char *ret_org)
 {
-        CLEANUP_READER struct reader rd = {};
-        CLEANUP_STMT sqlite3_stmt *st = NULL;
-        enum repo_type type;
-        int r;
+        struct org org;
+        int r = catalog_get(c, "SELECT id, type, name FROM org WHERE id = ?1", PARAMS(P_INT(id)), org_read, &org);
 
-        r = reader_take(c, &rd);
-        if (r == 0)
-                r = db_query(rd.conn, "SELECT type, name FROM org WHERE id = ?1", PARAMS(P_INT(id)), &st);
-        if (r == 0)
-                r = db_row(rd.conn, st);
         if (r != 0)
                 return r;
-        type = (enum repo_type)sqlite3_column_int(st, 0);
-        r = column_text(st, 1, ret_org, REPO_NAME_MAX + 1);
-        if (r == 0)
-                *ret_type = type;
-        return r;
+        *ret_type = org.type;
+        strcpy(ret_org, org.name);
+        return 0;
 }
 
 int catalog_org_next(struct catalog *c, enum repo_type type, int64_t after, int64_t *ret_id, char *ret_org)
 {
-        CLEANUP_READER struct reader rd = {};
-        CLEANUP_STMT sqlite3_stmt *st = NULL;
-        int r;
+        struct org org;
+        int r = catalog_get(c, "SELECT id, type, name FROM org WHERE used AND type = ?1 AND id > ?2"
+                               " ORDER BY id LIMIT 1",
+                            PARAMS(P_INT(type), P_INT(after)), org_read, &org);
 
-        r = reader_take(c, &rd);
-        if (r == 0)
-                r = db_query(
-                        rd.conn,
-                        "SELECT id, name FROM org WHERE used AND type = ?1 AND id > ?2 ORDER BY id LIMIT 1",
-                        PARAMS(P_INT(type), P_INT(after)), &st);
-        if (r == 0)
-                r = db_row(rd.conn, st);
-        if (r == 0)
-                r = column_text(st, 1, ret_org, REPO_NAME_MAX + 1);
-        if (r == 0)
-                *ret_id = sqlite3_column_int64(st, 0);
-        return r;
+        if (r != 0)
+                return r;
+        *ret_id = org.id;
+        strcpy(ret_org, org.name);
+        return 0;
 }

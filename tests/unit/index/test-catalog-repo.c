@@ -163,8 +163,10 @@ START_TEST(ref_values)
         ck_assert_int_eq(b.checked, 9); /* what is adopted takes nothing from it */
         ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", two.id, 10, &b), 0);
         ck_assert_int_gt(b.id, a.id);
-        ck_assert_int_eq(catalog_ref_get(cat, a.id, &c), CATALOG_E_NONE);
-        ck_assert_int_eq(catalog_ref_get(cat, b.id, &c), 0);
+        ck_assert_int_eq(ref_above(repo.id, 0, &c), 0);
+        ck_assert_int_eq(c.id, b.id); /* the other is gone */
+        ck_assert_int_eq(ref_above(repo.id, b.id, &c), CATALOG_E_NONE);
+        ck_assert_int_eq(ref_above(repo.id, b.id - 1, &c), 0);
         ck_assert_str_eq(c.sha, sha_of(2));
         ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", one.id, 11, &c), 0);
         ck_assert_int_gt(c.id, b.id); /* back to the old value: still a new id */
@@ -189,6 +191,19 @@ START_TEST(ref_folders)
                 ck_assert_str_eq(r.name, sorted[i]);
         }
         ck_assert_int_eq(catalog_ref_next(cat, repo.id, r.name, &r), CATALOG_E_NONE);
+        r.id = 0;
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) { /* by id: in the order in which they came */
+                ck_assert_int_eq(ref_above(repo.id, r.id, &r), 0);
+                ck_assert_str_eq(r.name, names[i]);
+        }
+        ck_assert_int_eq(ref_above(repo.id, r.id, &r), CATALOG_E_NONE);
+        ck_assert_int_eq(ref_dir_above(repo.id, 0, &d), 0);
+        ck_assert_str_eq(d.path, "refs");
+        ck_assert_int_eq(ref_dir_above(repo.id, d.id, &d), 0);
+        ck_assert_str_eq(d.path, "refs/pr");
+        ck_assert_int_eq(ref_dir_above(repo.id, d.id, &d), 0);
+        ck_assert_str_eq(d.path, "v");
+        ck_assert_int_eq(ref_dir_above(repo.id, d.id, &d), CATALOG_E_NONE);
 
         ck_assert_int_eq(catalog_ref_dir_find(cat, repo.id, "refs", &d), 0);
         ck_assert_int_eq(catalog_ref_dir_find(cat, repo.id, "refs/pr", &pr), 0);
@@ -219,7 +234,8 @@ START_TEST(same_ref_for_same_sha_after_reopen)
 
         ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", one.id, 5, &a), 0);
         reopen();
-        ck_assert_int_eq(catalog_ref_get(cat, a.id, &b), 0);
+        ck_assert_int_eq(ref_above(repo.id, a.id - 1, &b), 0);
+        ck_assert_int_eq(b.id, a.id);
         ck_assert_str_eq(b.name, "main");
         ck_assert_int_eq(b.commit, one.id);
 }

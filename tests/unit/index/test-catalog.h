@@ -172,3 +172,46 @@ __attribute__((unused)) static int run_cases(const char *name, const TTest *cons
         srunner_free(runner);
         return failed == 0 ? 0 : 1;
 }
+
+/* The first of @rows, which are given back. */
+static inline int first_row(int r, struct catalog_rows *rows, void *ret)
+{
+        if (r == 0) {
+                r = catalog_rows_next(rows, ret);
+                catalog_rows_free(rows);
+        }
+        return r;
+}
+
+static inline int entry_next(int64_t commit, uint32_t parent, uint32_t after, struct entry *ret)
+{
+        struct catalog_rows *rows = NULL;
+        int r = catalog_entries(cat, commit, parent, after, &rows);
+
+        return first_row(r, rows, ret);
+}
+
+static inline int blob_next(int64_t repo, int64_t after, struct blob_row *ret)
+{
+        struct catalog_rows *rows = NULL;
+        int r = catalog_blobs_in_repo(cat, repo, after, &rows);
+
+        return first_row(r, rows, ret);
+}
+
+/* The ref of @repo with the lowest id above @after. */
+static inline int ref_above(int64_t repo, int64_t after, struct ref *ret)
+{
+        struct catalog_rows *rows = NULL;
+        int r = catalog_refs(cat, repo, after, &rows);
+
+        return first_row(r, rows, ret);
+}
+
+static inline int ref_dir_above(int64_t repo, int64_t after, struct ref_dir *ret)
+{
+        struct catalog_rows *rows = NULL;
+        int r = catalog_ref_dirs(cat, repo, after, &rows);
+
+        return first_row(r, rows, ret);
+}
