@@ -3,6 +3,8 @@
  */
 #include "fetch/hub_json.h"
 
+#include "index/json_cut.h"
+
 #define LOG_COMPONENT "hub"
 #include "base/log.h"
 
@@ -43,6 +45,59 @@ static int64_t parse_date(const char *text)
         return timegm(&tm) > 0 ? timegm(&tm) : 0;
 }
 
+/* What of a repo's info is looked at. It also names every file of the repo, which may be very many: that
+ * is never parsed. */
+static const char *const info_keys[] = { "id", "sha", "gated", "private", "disabled", "lastModified" };
+
+static bool info_wanted(const char *key)
+{
+        for (size_t i = 0; i < ARRAY_SIZE(info_keys); i++)
+                if (strcmp(key, info_keys[i]) == 0)
+                        return true;
+        return false;
+}
+
+static int take_member(struct json_cut *cut, const char *key, json_t *root)
+{
+        const char *text;
+        size_t len;
+        json_t *value;
+        int r = json_cut_value(cut, &text, &len);
+
+        if (r < 0 || !info_wanted(key))
+                return r;
+        value = json_loadb(text, len, JSON_DECODE_ANY, NULL);
+        if (!value)
+                return -EBADMSG;
+        return json_object_set_new(root, key, value) < 0 ? -ENOMEM : 0;
+}
+
+/* The members of an info that are wanted, as an object of their own. */
+static int parse_info(const char *json, size_t len, json_t **ret)
+{
+        CLEANUP(json_cut_done) struct json_cut cut;
+        CLEANUP(cleanup_json) json_t *root = json_object();
+        int r;
+
+        if (!root)
+                return -ENOMEM;
+        json_cut_text(&cut, json, len);
+        r = json_cut_enter(&cut);
+        while (r == 0) {
+                CLEANUP_FREE char *key = NULL;
+
+                r = json_cut_member(&cut, &key);
+                if (r == 0)
+                        r = take_member(&cut, key, root);
+        }
+        if (r == 1)
+                r = json_cut_end(&cut);
+        if (r < 0)
+                return r == -EBADMSG ? HUB_E_MALFORMED : r;
+        *ret = take_ptr(root);
+        return 0;
+}
+
 int hub_json_repo(const char *json, size_t len, const char *asked, struct hub_repo_info *ret)
 {
         CLEANUP(cleanup_json) json_t *root = NULL;
@@ -51,11 +106,9 @@ int hub_json_repo(const char *json, size_t len, const char *asked, struct hub_re
         const char *id, *sha;
         int r;
 
-        r = parse(json, len, &root);
+        r = parse_info(json, len, &root);
         if (r != 0)
                 return r;
-        if (!json_is_object(root))
-                return HUB_E_MALFORMED;
         id = json_string_value(json_object_get(root, "id"));
         if (!id)
                 id = asked;
@@ -118,7 +171,7 @@ static int take_file(const json_t *entry, struct tree *tree, size_t *left_out)
                 ++*left_out;
                 return 0;
         }
-        file.path = (char *)path; /* tree_add() copies */
+        file.path = path;
         r = tree_add(tree, &file);
         return r == -EINVAL ? HUB_E_MALFORMED : r;
 }
@@ -151,28 +204,11 @@ int hub_json_tree(const char *json, size_t len, struct tree *tree, size_t *left_
         return 0;
 }
 
-static int by_path(const void *a, const void *b)
-{
-        return strcmp((*(const struct tree_file *const *)a)->path,
-                      (*(const struct tree_file *const *)b)->path);
-}
-
 int hub_tree_check(const struct tree *tree)
 {
-        CLEANUP_FREE const struct tree_file **sorted = NULL;
+        int r = tree_check(tree);
 
-        if (tree->count < 2)
-                return 0;
-        sorted = malloc(tree->count * sizeof(struct tree_file *));
-        if (!sorted)
-                return -ENOMEM;
-        for (size_t i = 0; i < tree->count; i++)
-                sorted[i] = &tree->files[i];
-        qsort(sorted, tree->count, sizeof(*sorted), by_path);
-        for (size_t i = 1; i < tree->count; i++)
-                if (strcmp(sorted[i - 1]->path, sorted[i]->path) == 0)
-                        return HUB_E_MALFORMED;
-        return 0;
+        return r == -EEXIST ? HUB_E_MALFORMED : r;
 }
 
 /* ---- references ---- */

@@ -108,16 +108,15 @@ static int record_ref(struct flight *f, const struct commit *commit)
         return 0;
 }
 
+static int write_tree(const void *arg, FILE *to)
+{
+        return tree_write(arg, to);
+}
+
 static int put_tree(struct flight *f)
 {
-        struct index *ix = f->rs->o.index;
-        CLEANUP_FREE char *json = NULL;
-        size_t len;
-        int r;
+        int r = store_tree_put(f->rs->o.index->store, f->type, f->repo.hub_name, f->sha, write_tree, &f->tree);
 
-        r = tree_to_json(&f->tree, &json, &len);
-        if (r == 0)
-                r = store_tree_put(ix->store, f->type, f->repo.hub_name, f->sha, json, len);
         if (r == -EROFS || r == 0)
                 return 0;
         /* Served all the same: only a plain cache, or a catalogue made anew, will lack the listing. */
@@ -128,19 +127,10 @@ static int put_tree(struct flight *f)
 
 static int put_commit(struct flight *f, struct commit *ret)
 {
-        CLEANUP_FREE struct listed_file *files = calloc(f->tree.count + 1, sizeof(*files));
         int64_t mtime = f->last_modified > 0 ? f->last_modified : clock_wall_s();
         int r;
 
-        if (!files)
-                return -ENOMEM;
-        for (size_t i = 0; i < f->tree.count; i++)
-                files[i] = (struct listed_file){
-                        .path = f->tree.files[i].path,
-                        .etag = tree_file_etag(&f->tree.files[i]),
-                        .size = f->tree.files[i].size,
-                };
-        r = catalog_commit_put(f->rs->o.index->catalog, f->repo.id, f->sha, mtime, true, files, f->tree.count,
+        r = catalog_commit_put(f->rs->o.index->catalog, f->repo.id, f->sha, mtime, true, f->tree.files, f->tree.count,
                                ret);
         if (r == CATALOG_E_LIMIT)
                 log_ratelimited(LOG_LEVEL_ERROR,

@@ -26,7 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TREE_FILE_MAX (64u << 20) /* about 300,000 files; larger ones: partial listing */
+#define TREE_FILE_MAX (256u << 20) /* about a million files; larger ones: partial listing */
 #define REF_DEPTH_MAX 16
 #define SNAPSHOT_DEPTH_MAX 64 /* each level holds a descriptor */
 
@@ -225,10 +225,8 @@ static int walk_snapshot(const struct scan *x, int parent, const char *folder, c
         return r < 0 ? r : -errno;
 }
 
-static int list_from_tree(const struct scan *x, const char *sha, struct listing *ret, int64_t *ret_mtime)
+static int read_tree(const struct scan *x, const char *sha, struct tree *ret, int64_t *ret_mtime)
 {
-        CLEANUP(tree_done) struct tree t = {};
-        CLEANUP_FREE char *text = NULL;
         CLEANUP_FD int fd = -1;
         struct stat st;
         uint64_t size;
@@ -239,15 +237,11 @@ static int list_from_tree(const struct scan *x, const char *sha, struct listing 
                 return r;
         if (size > TREE_FILE_MAX)
                 return -EFBIG;
-        text = malloc((size_t)size + 1);
-        if (!text)
-                return -ENOMEM;
-        if (pread_all(fd, text, (size_t)size, 0) != (ssize_t)size || fstat(fd, &st) < 0)
-                return -EBADMSG; /* it is being written */
-        r = tree_from_json(text, (size_t)size, &t);
-        for (size_t i = 0; i < t.count && r == 0; i++)
-                r = listing_add(ret, t.files[i].path, tree_file_etag(&t.files[i]), t.files[i].size);
-        *ret_mtime = st.st_mtime;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        r = tree_read(fd, ret);
+        if (r == 0)
+                *ret_mtime = st.st_mtime;
         return r;
 }
 
@@ -265,6 +259,7 @@ static int list_from_snapshot(const struct scan *x, const char *sha, struct list
 static int adopt_commit(struct scan *x, const char *sha)
 {
         CLEANUP(listing_done) struct listing l = {};
+        CLEANUP(tree_done) struct tree t = {};
         struct commit commit;
         int64_t mtime = 0;
         bool whole;
@@ -275,13 +270,14 @@ static int adopt_commit(struct scan *x, const char *sha)
                 x->found |= r == 0;
                 return r;
         }
-        r = list_from_tree(x, sha, &l, &mtime);
+        r = read_tree(x, sha, &t, &mtime);
         whole = r == 0;
         if (r < 0 && passed_over(r))
                 r = list_from_snapshot(x, sha, &l, &mtime);
         if (r < 0 || (!whole && l.count == 0))
                 return r;
-        r = catalog_commit_put(x->catalog, x->repo.id, sha, mtime, whole, l.files, l.count, &commit);
+        r = catalog_commit_put(x->catalog, x->repo.id, sha, mtime, whole, whole ? t.files : l.files,
+                               whole ? t.count : l.count, &commit);
         if (r == 0)
                 x->found = true;
         return r > 0 ? 0 : r; /* too large a listing is passed over */

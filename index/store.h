@@ -21,6 +21,7 @@
 #include "base/names.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/statvfs.h>
 
 struct store;
@@ -75,9 +76,9 @@ int store_ref_put(const struct store *s, enum repo_type type, const char *name, 
                   const char *sha);
 int store_ref_remove(const struct store *s, enum repo_type type, const char *name, const char *ref);
 
-/* trees/<sha>.json; by a temporary name and rename. */
+/* trees/<sha>.json, whose content @write writes; by a temporary name and rename. */
 int store_tree_put(const struct store *s, enum repo_type type, const char *name, const char *sha,
-                   const char *json, size_t len);
+                   int (*write)(const void *arg, FILE *to), const void *arg);
 int store_tree_open(const struct store *s, enum repo_type type, const char *name, const char *sha,
                     int *ret_fd, uint64_t *ret_size);
 

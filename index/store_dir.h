@@ -53,7 +53,12 @@ int dir_sync(int fd);
 void store_tmp_name(const struct store *s, char *ret); /* holds STORE_TMP_MAX bytes */
 /* True for a temporary name that a dead process of this instance has left. */
 bool store_tmp_stale(const struct store *s, const char *name);
-/* A small file: temporary name, fsync, rename over @name, fsync of the folder (S2). */
+/* What writes a file's content: 0 or negative errno. */
+typedef int (*store_write_fn)(const void *arg, FILE *to);
+/* A file: temporary name, fsync, rename over @name, fsync of the folder (S2). */
+int store_file_write(const struct store *s, int dir, const char *name, store_write_fn write, const void *arg,
+                     mode_t mode);
+/* The same for a small one. */
 int store_file_put(const struct store *s, int dir, const char *name, const void *data, size_t len,
                    mode_t mode);
 /* A symbolic link, replacing another link; what is no link stays and counts as success. */

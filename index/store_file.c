@@ -75,15 +75,24 @@ static int tmp_create(const struct store *s, int dir, mode_t mode, char *ret_nam
         return 0;
 }
 
-static int write_and_sync(int fd, const void *data, size_t len)
+static int write_and_sync(int fd, store_write_fn write, const void *arg)
 {
-        int r = FAULT("store.write") ? -ENOSPC : pwrite_all(fd, data, len, 0);
+        CLEANUP_FD int again = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        FILE *to = again < 0 ? NULL : fdopen(again, "w");
+        int r;
 
+        if (!to)
+                return -errno;
+        again = -1; /* the stream's */
+        errno = 0;
+        r = FAULT("store.write") ? -ENOSPC : write(arg, to);
+        if (fclose(to) != 0 && r == 0)
+                r = errno ? -errno : -EIO;
         return r < 0 ? r : file_sync(fd);
 }
 
-int store_file_put(const struct store *s, int dir, const char *name, const void *data, size_t len,
-                   mode_t mode)
+int store_file_write(const struct store *s, int dir, const char *name, store_write_fn write, const void *arg,
+                     mode_t mode)
 {
         CLEANUP_FD int fd = -1;
         char tmp[STORE_TMP_MAX];
@@ -92,12 +101,30 @@ int store_file_put(const struct store *s, int dir, const char *name, const void 
         r = tmp_create(s, dir, mode, tmp, &fd);
         if (r < 0)
                 return r;
-        r = write_and_sync(fd, data, len);
+        r = write_and_sync(fd, write, arg);
         if (r == 0)
                 r = rename_sync(dir, tmp, dir, name);
         if (r < 0)
                 unlinkat(dir, tmp, 0);
         return r;
+}
+
+struct span {
+        const void *data;
+        size_t len;
+};
+
+static int write_span(const void *arg, FILE *to)
+{
+        const struct span *span = arg;
+
+        return fwrite(span->data, 1, span->len, to) == span->len ? 0 : errno ? -errno : -EIO;
+}
+
+int store_file_put(const struct store *s, int dir, const char *name, const void *data, size_t len,
+                   mode_t mode)
+{
+        return store_file_write(s, dir, name, write_span, &(struct span){ data, len }, mode);
 }
 
 int store_symlink_put(const struct store *s, int dir, const char *name, const char *target)

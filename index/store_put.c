@@ -234,7 +234,7 @@ int store_ref_remove(const struct store *s, enum repo_type type, const char *nam
 }
 
 int store_tree_put(const struct store *s, enum repo_type type, const char *name, const char *sha,
-                   const char *json, size_t len)
+                   store_write_fn write, const void *arg)
 {
         char file[COMMIT_HEX + sizeof(".json")];
         CLEANUP_FD int dir = -1;
@@ -246,7 +246,7 @@ int store_tree_put(const struct store *s, enum repo_type type, const char *name,
         if (r < 0)
                 return r;
         snprintf(file, sizeof(file), "%s.json", sha);
-        return store_file_put(s, dir, file, json, len, 0644);
+        return store_file_write(s, dir, file, write, arg, 0644);
 }
 
 int store_alias_put(const struct store *s, enum repo_type type, const char *name, const char *hub_name)

@@ -204,7 +204,7 @@ static void fake_answer_tree(struct fake_call *c)
         int r;
 
         for (size_t i = 0; i < FAKE_FILES; i++) {
-                struct tree_file f = { .path = (char *)fake.files[i].path, .size = fake.files[i].size };
+                struct tree_file f = { .path = fake.files[i].path, .size = fake.files[i].size };
 
                 memset(f.oid, '2', COMMIT_HEX);
                 strcpy(f.sha256, fake.files[i].etag);

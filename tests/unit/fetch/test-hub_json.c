@@ -70,6 +70,7 @@ static int page(const char *json, struct tree *t, size_t *left_out)
 START_TEST(tree_page)
 {
         struct tree t = {};
+        struct tree_file lfs;
         size_t left_out = 0;
 
         ck_assert_int_eq(page("[{\"type\":\"directory\",\"oid\":\"" SHA
@@ -82,11 +83,12 @@ START_TEST(tree_page)
                          0);
         ck_assert_uint_eq(t.count, 2);
         ck_assert_str_eq(t.files[0].path, "d/a");
-        ck_assert_str_eq(tree_file_etag(&t.files[0]), SHA);
+        ck_assert_str_eq(t.files[0].etag, SHA);
         ck_assert_uint_eq(t.files[0].size, 5);
-        ck_assert_str_eq(tree_file_etag(&t.files[1]), SHA256);
+        ck_assert_str_eq(t.files[1].etag, SHA256);
         ck_assert_uint_eq(t.files[1].size, 7);
-        ck_assert_str_eq(t.files[1].xet_hash, SHA256);
+        tree_file_at(&t, 1, &lfs);
+        ck_assert_str_eq(lfs.xet_hash, SHA256);
         ck_assert_int_eq(hub_tree_check(&t), 0);
         ck_assert_int_eq(page("[" FILE_("d/a", "5") "]", &t, &left_out), 0);
         ck_assert_int_eq(hub_tree_check(&t), HUB_E_MALFORMED);

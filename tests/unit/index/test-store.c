@@ -60,6 +60,24 @@ static void put_partial(void)
         put_text(at("store/partial/" INSTANCE "/" ETAG), "hello\n");
 }
 
+struct text {
+        const char *bytes;
+        size_t len;
+};
+
+static int write_text(const void *arg, FILE *to)
+{
+        const struct text *t = arg;
+
+        return fwrite(t->bytes, 1, t->len, to) == t->len && fflush(to) == 0 ? 0 : -errno;
+}
+
+static int tree_put(const struct store *to, enum repo_type type, const char *name, const char *sha, const char *bytes,
+                    size_t len)
+{
+        return store_tree_put(to, type, name, sha, write_text, &(struct text){ bytes, len });
+}
+
 START_TEST(opening)
 {
         struct statvfs fs;
@@ -169,7 +187,7 @@ START_TEST(links_lead_nowhere)
         ck_assert_int_eq(store_blob_open(s, REPO_MODEL, "c/d", ETAG, &fd, &size), -ELOOP);
         put_partial();
         ck_assert_int_eq(store_blob_publish(s, ETAG, REPO_MODEL, "c/d", ETAG), -ELOOP);
-        ck_assert_int_eq(store_tree_put(s, REPO_MODEL, "c/d", SHA, "{}", 2), -ELOOP);
+        ck_assert_int_eq(tree_put(s, REPO_MODEL, "c/d", SHA, "{}", 2), -ELOOP);
         ck_assert_int_eq(store_tree_open(s, REPO_MODEL, "c/d", SHA, &fd, &size), -ELOOP);
         ck_assert_int_eq(store_link_put(s, REPO_MODEL, "c/d", SHA, "f", ETAG), -ELOOP);
         ck_assert_int_eq(store_ref_put(s, REPO_MODEL, "c/d", "main", SHA), -ELOOP);
@@ -283,12 +301,12 @@ START_TEST(trees)
         uint64_t size;
         int fd;
 
-        ASSERT_OK(store_tree_put(s, REPO_SPACE, "a/b", SHA, "{}", 2));
+        ASSERT_OK(tree_put(s, REPO_SPACE, "a/b", SHA, "{}", 2));
         ASSERT_OK(store_tree_open(s, REPO_SPACE, "a/b", SHA, &fd, &size));
         close(fd);
         ck_assert_uint_eq(size, 2);
-        ASSERT_OK(store_tree_put(s, REPO_SPACE, "a/b", SHA, "{ }", 3));
-        ck_assert_int_eq(store_tree_put(s, REPO_SPACE, "a/b", "../x", "{}", 2), -EINVAL);
+        ASSERT_OK(tree_put(s, REPO_SPACE, "a/b", SHA, "{ }", 3));
+        ck_assert_int_eq(tree_put(s, REPO_SPACE, "a/b", "../x", "{}", 2), -EINVAL);
         ck_assert_int_eq(
                 store_tree_open(s, REPO_SPACE, "a/b", "2222222222222222222222222222222222222222", &fd, &size),
                 -ENOENT);
@@ -339,7 +357,7 @@ START_TEST(read_only)
         ck_assert_int_eq(store_link_put(ro, REPO_MODEL, "a/b", SHA, "f", ETAG), -EROFS);
         ck_assert_int_eq(store_ref_put(ro, REPO_MODEL, "a/b", "main", SHA), -EROFS);
         ck_assert_int_eq(store_ref_remove(ro, REPO_MODEL, "a/b", "main"), -EROFS);
-        ck_assert_int_eq(store_tree_put(ro, REPO_MODEL, "a/b", SHA, "{}", 2), -EROFS);
+        ck_assert_int_eq(tree_put(ro, REPO_MODEL, "a/b", SHA, "{}", 2), -EROFS);
         ck_assert_int_eq(store_alias_put(ro, REPO_MODEL, "a/b", "c/d"), -EROFS);
         store_close(ro);
 }
@@ -375,7 +393,7 @@ static int write_all(void)
         if (r == 0)
                 r = store_ref_put(s, REPO_MODEL, "a/b", "refs/pr/1", SHA);
         if (r == 0)
-                r = store_tree_put(s, REPO_MODEL, "a/b", SHA, "{}", 2);
+                r = tree_put(s, REPO_MODEL, "a/b", SHA, "{}", 2);
         if (r == 0)
                 r = store_alias_put(s, REPO_MODEL, "o/o", "a/b");
         if (r == 0)
@@ -454,7 +472,7 @@ START_TEST(read_only_disk)
                 return;
         }
         ASSERT_OK(store_open(at("disk/store"), INSTANCE, false, &ro, &err));
-        ASSERT_OK(store_tree_put(ro, REPO_MODEL, "a/b", SHA, "{}", 2));
+        ASSERT_OK(tree_put(ro, REPO_MODEL, "a/b", SHA, "{}", 2));
         ro = store_close(ro);
         ASSERT_OK(mount("tmpfs", at("disk"), "tmpfs", MS_REMOUNT | MS_RDONLY, NULL));
         ck_assert_int_eq(store_open(at("disk/store"), INSTANCE, false, &ro, &err), -EROFS);
@@ -480,11 +498,11 @@ START_TEST(disk_full)
                 return;
         }
         ASSERT_OK(store_open(at("small/store"), INSTANCE, false, &small, &err));
-        r = store_tree_put(small, REPO_MODEL, "a/b", SHA, big, sizeof(big));
+        r = tree_put(small, REPO_MODEL, "a/b", SHA, big, sizeof(big));
         ck_assert_int_eq(r, -ENOSPC);
         ck_assert(!exists(at("small/store/hub/models--a--b/trees/" SHA ".json")));
         ck_assert_int_eq(count_leftovers(), 0);
-        ASSERT_OK(store_tree_put(small, REPO_MODEL, "a/b", SHA, big, 1024));
+        ASSERT_OK(tree_put(small, REPO_MODEL, "a/b", SHA, big, 1024));
         store_close(small);
         umount2(at("small"), MNT_DETACH);
 }

@@ -13,34 +13,48 @@ static int parse(const char *text, struct tree *t)
         return tree_from_json(text, strlen(text), t);
 }
 
+/* What tree_write() writes, on the heap. */
+static char *written(const struct tree *t)
+{
+        char *json = NULL;
+        size_t len;
+        FILE *f = open_memstream(&json, &len);
+
+        ASSERT_OK(tree_write(t, f));
+        ck_assert_int_eq(fclose(f), 0);
+        return json;
+}
+
 START_TEST(round_trip)
 {
         struct tree t = {}, back = {};
-        struct tree_file f = { .path = (char *)"b/wei\"ghts \xc3\xa9.bin", .size = 1ull << 40, .oid = OID,
+        struct tree_file f = { .path = "b/wei\"ghts \xc3\xa9.bin", .size = 1ull << 40, .oid = OID,
                                .sha256 = SHA, .xet_hash = SHA };
-        struct tree_file g = { .path = (char *)"a.json", .size = 0, .oid = OID };
+        struct tree_file g = { .path = "a.json", .size = 0, .oid = OID };
         char *json;
         size_t len;
 
         ASSERT_OK(tree_add(&t, &f));
         ASSERT_OK(tree_add(&t, &g));
-        ASSERT_OK(tree_to_json(&t, &json, &len));
-        ck_assert_uint_eq(len, strlen(json));
+        json = written(&t);
+        len = strlen(json);
         ck_assert_str_eq(json,
-                         "{\"files\":{\"a.json\":{\"blob_id\":\"" OID "\",\"size\":0},"
-                         "\"b/wei\\\"ghts \xc3\xa9.bin\":{\"blob_id\":\"" OID "\",\"lfs_sha256\":\"" SHA "\","
-                         "\"lfs_size\":1099511627776,\"size\":1099511627776,\"xet_hash\":\"" SHA "\"}},"
-                         "\"format_version\":1}");
+                         "{\"files\":{\"b/wei\\\"ghts \xc3\xa9.bin\":{\"blob_id\":\"" OID "\",\"lfs_sha256\":\"" SHA
+                         "\",\"lfs_size\":1099511627776,\"size\":1099511627776,\"xet_hash\":\"" SHA "\"},"
+                         "\"a.json\":{\"blob_id\":\"" OID "\",\"size\":0}},\"format_version\":1}");
         ASSERT_OK(tree_from_json(json, len, &back));
         ck_assert_uint_eq(back.count, 2);
         for (size_t i = 0; i < 2; i++) {
-                const struct tree_file *x = &back.files[i], *y = strcmp(x->path, g.path) == 0 ? &g : &f;
+                const struct tree_file *y = i == 0 ? &f : &g;
+                struct tree_file x;
 
-                ck_assert_str_eq(x->path, y->path);
-                ck_assert_uint_eq(x->size, y->size);
-                ck_assert_str_eq(x->oid, y->oid);
-                ck_assert_str_eq(x->xet_hash, y->xet_hash);
-                ck_assert_str_eq(tree_file_etag(x), y == &f ? SHA : OID);
+                tree_file_at(&back, i, &x);
+                ck_assert_str_eq(x.path, y->path);
+                ck_assert_uint_eq(x.size, y->size);
+                ck_assert_str_eq(x.oid, y->oid);
+                ck_assert_str_eq(x.sha256, y->sha256);
+                ck_assert_str_eq(x.xet_hash, y->xet_hash);
+                ck_assert_str_eq(back.files[i].etag, y == &f ? SHA : OID);
         }
         free(json);
         tree_done(&t);
@@ -76,6 +90,15 @@ START_TEST(refused)
                 "{\"format_version\":1,\"files\":{\"a\":{\"size\":1,\"blob_id\":\"" OID "\"},"
                 "\"a\":{\"size\":2,\"blob_id\":\"" OID "\"}}}",
                 "{\"format_version\":1,\"files\":{}} trailing",
+                "{\"format_version\":1,\"files\":{},}",
+                "{\"format_version\":1,,\"files\":{}}",
+                "{\"format_version\":1 \"files\":{}}",
+                "{\"format_version\":1,\"files\":{}",
+                "{\"format_version\":1,\"files\":{},\"files\":{}}",
+                "{\"format_version\":1,\"files\":{},\"more\":[}",
+                "{\"format_version\":1,\"files\":{},\"more\":\"x",
+                "{\"format_version\":1,\"files\":{},more:1}",
+                "{\"format_version\":1,\"files\":{\"a\":{\"size\":1,\"blob_id\":\"" OID "\"",
         };
         struct tree t = {};
 
@@ -103,7 +126,7 @@ START_TEST(left_out)
                         &t));
         ck_assert_uint_eq(t.count, 1);
         ck_assert_str_eq(t.files[0].path, "ok");
-        ck_assert_str_eq(tree_file_etag(&t.files[0]), OID);
+        ck_assert_str_eq(t.files[0].etag, OID);
         tree_done(&t);
         ck_assert_uint_eq(t.count, 0);
 }
@@ -112,10 +135,10 @@ END_TEST
 START_TEST(add_refuses)
 {
         struct tree t = {};
-        struct tree_file f = { .path = (char *)"../x", .oid = OID };
+        struct tree_file f = { .path = "../x", .oid = OID };
 
         ck_assert_int_eq(tree_add(&t, &f), -EINVAL);
-        f.path = (char *)"x";
+        f.path = "x";
         strcpy(f.oid, "short");
         ck_assert_int_eq(tree_add(&t, &f), -EINVAL);
         strcpy(f.oid, OID);
@@ -130,6 +153,63 @@ START_TEST(add_refuses)
 }
 END_TEST
 
+/* Every kind of file, many times the window of a reader: what is read from a file is what was written. */
+START_TEST(large)
+{
+        enum { FILES = 5000 };
+        struct tree t = {}, back = {};
+        FILE *f = tmpfile();
+
+        for (unsigned i = 0; i < FILES; i++) {
+                char path[600];
+                struct tree_file file = { .path = path, .size = i, .oid = OID };
+
+                snprintf(path, sizeof(path), "d/%0*u", (int)(i % 200) + 4, i);
+                if (i % 2)
+                        strcpy(file.sha256, SHA);
+                if (i % 3 == 0)
+                        strcpy(file.xet_hash, SHA);
+                ASSERT_OK(tree_add(&t, &file));
+        }
+        ASSERT_OK(tree_write(&t, f));
+        ck_assert_int_gt(ftell(f), 4 * 65536);
+        ck_assert_int_eq(lseek(fileno(f), 0, SEEK_SET), 0);
+        ASSERT_OK(tree_read(fileno(f), &back));
+        ck_assert_uint_eq(back.count, FILES);
+        for (unsigned i = 0; i < FILES; i++) {
+                struct tree_file x, y;
+
+                tree_file_at(&t, i, &x);
+                tree_file_at(&back, i, &y);
+                ck_assert_str_eq(x.path, y.path);
+                ck_assert_uint_eq(x.size, y.size);
+                ck_assert_str_eq(x.oid, y.oid);
+                ck_assert_str_eq(x.sha256, y.sha256);
+                ck_assert_str_eq(x.xet_hash, y.xet_hash);
+        }
+        ck_assert_int_eq(ftruncate(fileno(f), 300000), 0); /* in the middle of it */
+        ck_assert_int_eq(lseek(fileno(f), 0, SEEK_SET), 0);
+        tree_done(&back);
+        ck_assert_int_eq(tree_read(fileno(f), &back), -EBADMSG);
+        ck_assert_int_eq(fclose(f), 0);
+        tree_done(&t);
+}
+END_TEST
+
+START_TEST(full_disk)
+{
+        struct tree t = {};
+        struct tree_file file = { .path = "x", .oid = OID };
+        FILE *f = fopen("/dev/full", "w");
+
+        ASSERT_OK(tree_add(&t, &file));
+        ck_assert_ptr_nonnull(f);
+        ck_assert_int_eq(tree_write(&t, f), -ENOSPC);
+        fclose(f);
+        tree_done(&t);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("index/tree_json");
@@ -138,6 +218,8 @@ int main(void)
         tcase_add_test(t, round_trip);
         tcase_add_test(t, refused);
         tcase_add_test(t, left_out);
+        tcase_add_test(t, large);
+        tcase_add_test(t, full_disk);
         tcase_add_test(t, add_refuses);
         suite_add_tcase(s, t);
         return run_suite(s);
