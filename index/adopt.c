@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #define TREE_FILE_MAX (256u << 20) /* about a million files; larger ones: partial listing */
+#define BATCH 256             /* rows in one transaction */
 #define REF_DEPTH_MAX 16
 #define SNAPSHOT_DEPTH_MAX 64 /* each level holds a descriptor */
 
@@ -118,45 +119,59 @@ static const struct dirent *next_name(DIR *d, int *ret_r)
 
 /* ---- names of repos ---- */
 
-static int adopt_name(struct catalog *c, struct store *s, const char *folder)
+/* Names that are not recorded yet: each transaction waits for the disk. */
+struct names {
+        struct repo_name at[BATCH];
+        size_t count;
+};
+
+static int names_flush(struct catalog *c, struct names *names)
 {
-        char name[REPO_NAME_MAX + 1], hub_name[REPO_NAME_MAX + 1], target[REPO_FOLDER_MAX + 1];
-        enum repo_type type, target_type;
+        int r = catalog_repos_put(c, names->at, names->count);
+
+        names->count = 0;
+        return r;
+}
+
+static int adopt_name(struct catalog *c, struct store *s, const char *folder, struct names *names)
+{
+        struct repo_name *n = &names->at[names->count];
+        char target[REPO_FOLDER_MAX + 1];
+        enum repo_type target_type;
         CLEANUP_FD int dir = -1;
         struct repo known;
-        bool filled;
-        ssize_t n;
+        ssize_t len;
         int r;
 
-        if (!repo_from_folder(folder, &type, name))
+        if (!repo_from_folder(folder, &n->type, n->name))
                 return 0;
-        r = catalog_repo_find(c, type, name, &known);
+        r = catalog_repo_find(c, n->type, n->name, &known);
         if (r < 0 || (r == 0 && known.resolved))
                 return r;
-        if (store_repo_open(s, type, name, false, &dir) < 0)
+        if (store_repo_open(s, n->type, n->name, false, &dir) < 0)
                 return 0;
-        strcpy(hub_name, name);
-        n = readlinkat(store_hub_fd(s), folder, target, sizeof(target) - 1);
-        if (n >= 0) { /* store_repo_open() has found it to be an alias */
-                target[n] = '\0';
-                if (!repo_from_folder(target, &target_type, hub_name))
+        strcpy(n->hub_name, n->name);
+        len = readlinkat(store_hub_fd(s), folder, target, sizeof(target) - 1);
+        if (len >= 0) { /* store_repo_open() has found it to be an alias */
+                target[len] = '\0';
+                if (!repo_from_folder(target, &target_type, n->hub_name))
                         return 0;
         }
-        filled = faccessat(dir, "snapshots", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
-                 faccessat(dir, "refs", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-        r = catalog_repo_put(c, type, name, hub_name, filled, &known);
-        return r > 0 ? 0 : r;
+        n->resolved = faccessat(dir, "snapshots", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+                      faccessat(dir, "refs", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+        return ++names->count == BATCH ? names_flush(c, names) : 0;
 }
 
 int adopt_names(struct catalog *c, struct store *s)
 {
+        CLEANUP_FREE struct names *names = calloc(1, sizeof(*names));
         CLEANUP(cleanup_dir) DIR *d = NULL;
         const struct dirent *e;
-        int r = list_folder(store_hub_fd(s), ".", &d);
+        int r = names ? list_folder(store_hub_fd(s), ".", &d) : -ENOMEM;
 
         while (r == 0 && (e = next_name(d, &r)))
-                r = adopt_name(c, s, e->d_name);
-        return r;
+                r = adopt_name(c, s, e->d_name, names);
+        return r == 0 ? names_flush(c, names) : r;
 }
 
 /* ---- commits ---- */
@@ -364,40 +379,55 @@ static int walk_refs(struct scan *x, int parent, const char *folder, const char 
 
 /* ---- blobs ---- */
 
-static int adopt_blob(struct scan *x, const char *etag)
+/* The row of a blob that the repo lists and the store has whole, in @ret; 0: it is none. */
+static int find_blob(struct scan *x, const char *etag, int64_t *ret)
 {
         CLEANUP_FD int fd = -1;
         struct blob_row row;
         uint64_t size;
         int r;
 
+        *ret = 0;
         r = catalog_blob_in_repo(x->catalog, x->repo.id, etag, &row);
         if (r != 0 || row.state != BLOB_FILLING)
                 return r < 0 ? r : 0;
         r = store_blob_open(x->store, x->repo.type, x->repo.hub_name, etag, &fd, &size);
         if (r < 0)
                 return passed_over(r) ? 0 : r;
-        if (size != row.size)
-                return 0;
-        r = catalog_blob_set_state(x->catalog, row.id, BLOB_ADOPTED, &row);
-        return r > 0 ? 0 : r;
+        if (size == row.size)
+                *ret = row.id;
+        return 0;
+}
+
+static int adopt_blob(struct scan *x, const char *etag, int64_t ids[BATCH], size_t *count)
+{
+        int r = find_blob(x, etag, &ids[*count]);
+
+        if (r < 0 || ids[*count] == 0 || ++*count < BATCH)
+                return r;
+        *count = 0;
+        return catalog_blobs_adopt(x->catalog, ids, BATCH);
 }
 
 static int adopt_blobs(struct scan *x)
 {
         CLEANUP(cleanup_dir) DIR *d = NULL;
         const struct dirent *e;
+        int64_t ids[BATCH];
+        size_t count = 0;
         int r = list_folder(x->dir, "blobs", &d);
 
         if (r < 0)
                 return passed_over(r) ? 0 : r;
         while (r == 0 && (errno = 0, e = readdir(d))) {
                 if (etag_valid(e->d_name))
-                        r = adopt_blob(x, e->d_name);
+                        r = adopt_blob(x, e->d_name, ids, &count);
                 else if (!x->store->read_only && store_tmp_stale(x->store, e->d_name))
                         unlinkat(dirfd(d), e->d_name, 0);
         }
-        return r < 0 ? r : -errno;
+        if (r == 0)
+                r = -errno;
+        return r == 0 ? catalog_blobs_adopt(x->catalog, ids, count) : r;
 }
 
 int adopt_repo(struct catalog *c, struct store *s, int64_t repo, bool *ret_found)

@@ -151,6 +151,13 @@ int catalog_repo_next(struct catalog *c, enum repo_type type, int64_t after, str
 /* Adds the repo or updates its hub_name; sets resolved when @resolved (never clears it). */
 int catalog_repo_put(struct catalog *c, enum repo_type type, const char *name, const char *hub_name,
                      bool resolved, struct repo *ret);
+struct repo_name {
+        enum repo_type type;
+        char name[REPO_NAME_MAX + 1], hub_name[REPO_NAME_MAX + 1];
+        bool resolved;
+};
+/* The same for many, in one transaction. */
+int catalog_repos_put(struct catalog *c, const struct repo_name *repos, size_t count);
 int catalog_repo_set_scanned(struct catalog *c, int64_t id);
 
 /* The first part of ids ("Org"): a folder of the plain view. Rows are made for what is asked. */
@@ -219,6 +226,9 @@ int catalog_blob_in_repo(struct catalog *c, int64_t repo, const char *etag, stru
 int catalog_blobs_in_repo(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret);
 /* Changes the state; the incarnation grows when that changes between filling and complete. */
 int catalog_blob_set_state(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret);
+/* Those of @ids that are being filled are adopted: one transaction, whose sync to the disk costs more than
+ * many changes. All or nothing; CATALOG_E_NONE: one of them is not known. */
+int catalog_blobs_adopt(struct catalog *c, const int64_t *ids, size_t count);
 /* The next incarnation of a blob that is filled: its bytes were wrong, and who cached them must not take
  * them for the new ones. A complete one stays as it is. */
 int catalog_blob_renew(struct catalog *c, int64_t id, struct blob_row *ret);

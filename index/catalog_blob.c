@@ -1,7 +1,7 @@
 /*
  * Blobs: their state, the places that list them, and totals.
  *
- * C4 (commits.missing) is kept by blob_set_state_locked(), C6 (the incarnation's parity) by it and
+ * C4 (commits.missing) is kept by blob_change_state(), C6 (the incarnation's parity) by it and
  * blob_renew_locked().
  */
 #include "index/catalog_internal.h"
@@ -83,18 +83,13 @@ static int missing_change(struct conn *k, int64_t blob, int by)
                 PARAMS(P_INT(blob), P_INT(by)));
 }
 
-static int blob_set_state_locked(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret)
-        REQUIRES(c->write_lock)
+/* Within a transaction. */
+static int blob_change_state(struct conn *k, int64_t id, enum blob_state state, struct blob_row *ret)
 {
-        CLEANUP_TXN struct txn txn = {};
-        struct conn *k = c->writer;
         struct blob_row row;
         bool turns;
-        int r;
+        int r = blob_load(k, id, &row);
 
-        r = txn_begin(&txn, k);
-        if (r == 0)
-                r = blob_load(k, id, &row);
         if (r != 0)
                 return r;
         turns = blob_state_whole(row.state) != blob_state_whole(state);
@@ -106,6 +101,21 @@ static int blob_set_state_locked(struct catalog *c, int64_t id, enum blob_state 
                     PARAMS(P_INT(id), P_INT(state), P_INT(row.incarnation)));
         if (r == 0 && turns)
                 r = missing_change(k, id, blob_state_whole(state) ? -1 : 1);
+        if (r == 0)
+                *ret = row;
+        return r;
+}
+
+static int blob_set_state_locked(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret)
+        REQUIRES(c->write_lock)
+{
+        CLEANUP_TXN struct txn txn = {};
+        struct blob_row row;
+        int r;
+
+        r = txn_begin(&txn, c->writer);
+        if (r == 0)
+                r = blob_change_state(c->writer, id, state, &row);
         if (r == 0)
                 r = txn_commit(&txn);
         if (r == 0)
@@ -129,6 +139,34 @@ int catalog_blob_set_state(struct catalog *c, int64_t id, enum blob_state state,
         }
         lock_take(&c->write_lock);
         r = blob_set_state_locked(c, id, state, ret);
+        lock_drop(&c->write_lock);
+        return r;
+}
+
+static int blobs_adopt_locked(struct catalog *c, const int64_t *ids, size_t count) REQUIRES(c->write_lock)
+{
+        CLEANUP_TXN struct txn txn = {};
+        int r;
+
+        r = txn_begin(&txn, c->writer);
+        for (size_t i = 0; i < count && r == 0; i++) {
+                struct blob_row row;
+
+                r = blob_load(c->writer, ids[i], &row);
+                if (r == 0 && row.state == BLOB_FILLING)
+                        r = blob_change_state(c->writer, ids[i], BLOB_ADOPTED, &row);
+        }
+        return r == 0 ? txn_commit(&txn) : r;
+}
+
+int catalog_blobs_adopt(struct catalog *c, const int64_t *ids, size_t count)
+{
+        int r;
+
+        if (count == 0)
+                return 0;
+        lock_take(&c->write_lock);
+        r = blobs_adopt_locked(c, ids, count);
         lock_drop(&c->write_lock);
         return r;
 }

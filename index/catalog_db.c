@@ -72,13 +72,21 @@ static int conn_error(struct conn *k, int rc)
 
 /* ---- connections ---- */
 
+/* SQLite counts its memory under one mutex of the process, which all readers would share. */
+static void configure(void)
+{
+        sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 int conn_open(const char *path, enum conn_kind kind, struct conn **ret)
 {
         CLEANUP(cleanup_conn) struct conn *k = calloc(1, sizeof(*k));
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
         int flags = SQLITE_OPEN_NOMUTEX, rc;
 
         if (!k)
                 return -ENOMEM;
+        pthread_once(&once, configure);
         flags |= kind == CONN_WRITER ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
         rc = sqlite3_open_v2(path, &k->db, flags, NULL);
         if (rc != SQLITE_OK)

@@ -149,6 +149,7 @@ int listing_make(const struct listed_file *files, size_t count, struct listing *
         if (count > 0)
                 memcpy(l.nodes + 1, sorted, count * sizeof(*sorted));
         folders_of(sorted, count, l.nodes + 1 + count);
+        free(take_ptr(sorted)); /* the second sorting needs room too */
         qsort(l.nodes, l.count, sizeof(*l.nodes), node_compare);
         r = nodes_place(&l);
         if (r != 0)

@@ -90,19 +90,14 @@ static int org_use(struct conn *k, enum repo_type type, const char *name)
                          PARAMS(P_INT(type), P_TEXT(org)), &id);
 }
 
-static int repo_put_locked(struct catalog *c, enum repo_type type, const char *name, const char *hub_name,
-                           bool resolved, struct repo *ret) REQUIRES(c->write_lock)
+/* Within a transaction. */
+static int repo_change(struct conn *k, enum repo_type type, const char *name, const char *hub_name, bool resolved,
+                       struct repo *ret)
 {
-        CLEANUP_TXN struct txn txn = {};
-        struct conn *k = c->writer;
         struct repo repo;
         int64_t id;
-        int r;
+        int r = repo_load_name(k, type, name, &repo);
 
-        r = txn_begin(&txn, k);
-        if (r < 0)
-                return r;
-        r = repo_load_name(k, type, name, &repo);
         if (r == CATALOG_E_NONE) {
                 r = db_insert(k, "INSERT INTO repo (type, name, hub_name, resolved) VALUES (?1, ?2, ?3, ?4)",
                               PARAMS(P_INT(type), P_TEXT(name), P_TEXT(hub_name), P_INT(resolved)), &id);
@@ -113,12 +108,52 @@ static int repo_put_locked(struct catalog *c, enum repo_type type, const char *n
         }
         if (r == 0 && resolved)
                 r = org_use(k, type, name);
+        return r == 0 ? repo_load(k, id, ret) : r;
+}
+
+static int repo_put_locked(struct catalog *c, enum repo_type type, const char *name, const char *hub_name,
+                           bool resolved, struct repo *ret) REQUIRES(c->write_lock)
+{
+        CLEANUP_TXN struct txn txn = {};
+        struct repo repo;
+        int r;
+
+        r = txn_begin(&txn, c->writer);
         if (r == 0)
-                r = repo_load(k, id, &repo);
+                r = repo_change(c->writer, type, name, hub_name, resolved, &repo);
         if (r == 0)
                 r = txn_commit(&txn);
         if (r == 0)
                 *ret = repo;
+        return r;
+}
+
+static int repos_put_locked(struct catalog *c, const struct repo_name *repos, size_t count) REQUIRES(c->write_lock)
+{
+        CLEANUP_TXN struct txn txn = {};
+        struct repo repo;
+        int r;
+
+        r = txn_begin(&txn, c->writer);
+        for (size_t i = 0; i < count && r == 0; i++)
+                r = repo_change(c->writer, repos[i].type, repos[i].name, repos[i].hub_name, repos[i].resolved,
+                                &repo);
+        return r == 0 ? txn_commit(&txn) : r;
+}
+
+int catalog_repos_put(struct catalog *c, const struct repo_name *repos, size_t count)
+{
+        int r;
+
+        for (size_t i = 0; i < count; i++)
+                if ((unsigned)repos[i].type >= REPO_TYPE_COUNT || !repo_name_valid(repos[i].name) ||
+                    !repo_name_valid(repos[i].hub_name))
+                        return -EINVAL;
+        if (count == 0)
+                return 0;
+        lock_take(&c->write_lock);
+        r = repos_put_locked(c, repos, count);
+        lock_drop(&c->write_lock);
         return r;
 }
 
