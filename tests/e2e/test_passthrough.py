@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,51 @@ def test_more_files_than_ids_are_kept(wfs: Weightfs, hub: Hub) -> None:
     for _ in range(2):
         for i in range(1500):
             assert (snapshot / f"{i}.txt").read_text() == f"file {i}\n"
+
+
+@pytest.fixture
+def overlays(tmp_path: Path) -> Iterator[list[Path]]:
+    """An overlayfs, and an overlayfs on top of that one."""
+    mounted: list[Path] = []
+
+    def mount(type_: str, source: Path, target: Path, *options: str) -> None:
+        target.mkdir(parents=True)
+        done = subprocess.run(["mount", "-t", type_, *options, str(source), str(target)], capture_output=True, text=True,
+                              check=False)
+        if done.returncode != 0:
+            pytest.skip(f"no {type_} can be mounted here: {done.stderr.strip()}")
+        mounted.append(target)
+
+    base = tmp_path / "layers"
+    mount("tmpfs", Path("none"), base, "-o", "size=512m")
+    lower = base / "bottom"
+    lower.mkdir()
+    for name in ("once", "twice"):
+        upper, work = base / f"{name}-upper", base / f"{name}-work"
+        upper.mkdir(), work.mkdir()
+        mount("overlay", Path("none"), tmp_path / name, "-o", f"lowerdir={lower},upperdir={upper},workdir={work}")
+        lower = tmp_path / name
+    yield mounted[1:]
+    for target in reversed(mounted):
+        subprocess.run(["umount", "-l", str(target)], check=False, timeout=20)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_store_on_overlayfs(wfs: Weightfs, hub: Hub, big: Synthetic, overlays: list[Path], depth: int) -> None:  # noqa: F811
+    """On one layer it works; on two, which the kernel refuses, the daemon serves by itself and says why."""
+    wfs.store = overlays[depth - 1] / "store"
+    wfs.start()
+    path = complete(wfs)
+    before = wfs.status()["mount"]["requests"]
+    assert sha256(path) == big.sha256
+    mount = wfs.status()["mount"]
+    if depth == 1:
+        assert mount["passthrough"] is True
+        assert mount["requests"] - before < 50
+    else:
+        assert mount["passthrough"] is False
+        assert "stacked too deep" in mount["passthrough_reason"]
+        assert "passthrough  no: the store is on a file system that is stacked too deep" in wfs.command(
+            "status", wfs.mnt).stdout
+    assert sha256(path) == big.sha256
+    wfs.stop()

@@ -251,3 +251,20 @@ def test_a_client_in_the_same_session(user: User, corners: Corners) -> None:
     got = json.loads(done.stdout)
     assert "error" not in got, got
     assert got["size"] == len('{"version": 3}')
+
+
+def test_without_cap_sys_admin_the_daemon_reads(user: User, hub: Hub) -> None:
+    """Passthrough is for root: others are served all the same, and `status` says why not natively."""
+    content = Synthetic(4 << 20, 11)
+    hub.add_repo("model", "org/some").commit({"model.safetensors": content})
+    user.mount()
+    done = user("pull", "org/some")
+    assert done.returncode == 0, done
+    sha = user.read(user.mnt / "hub/models--org--some/refs/main")
+    path = user.mnt / "hub/models--org--some/snapshots" / sha / "model.safetensors"
+    for _ in range(2):
+        assert user.run("sha256sum", path).stdout.split()[0] == content.sha256
+    mount = json.loads(user("status", "--json").stdout)["mount"]
+    assert mount["passthrough"] is False
+    kernel = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    assert ("CAP_SYS_ADMIN" if kernel >= (6, 9) else "Linux 6.9") in mount["passthrough_reason"]
