@@ -2,8 +2,9 @@
  * Hashing along: while a blob is filled, what came in order is hashed, so that its verification has
  * little left to do after the last byte.
  *
- * At the lowest ordinary priority: readers and transfers come first, and a hash that falls behind
- * is gone on with by who verifies (fill_finish.c), at the priority of all others.
+ * Who waits for the whole blob waits for its hash too: then it is done by the threads that verify.
+ * Else readers and transfers come first, and it is done when a processor has nothing better to do;
+ * what is left at the end is hashed by who verifies (fill_finish.c).
  */
 #include "fetch/fill_internal.h"
 
@@ -11,16 +12,10 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <sys/resource.h>
+#include <sched.h>
 
 #define HASH_MIN (UINT64_C(4) << 20)   /* less than this is not worth a job: some 3 ms */
 #define HASH_TURN (UINT64_C(32) << 20) /* then it is another blob's turn */
-
-/* This thread alone: on Linux each has a niceness of its own. Refused is fine. */
-static void be_nice(void)
-{
-        (void)setpriority(PRIO_PROCESS, 0, 19);
-}
 
 static void hash_run(struct work *w)
 {
@@ -28,7 +23,6 @@ static void hash_run(struct work *w)
         struct filler *fl = f->filler;
         int r;
 
-        be_nice();
         r = blob_hash_ahead(f->blob, HASH_TURN, &fl->cancel);
         if (r < 0 && r != -ECANCELED)
                 log_debug("blob %.12s: not hashed along: %s", blob_etag(f->blob), errmsg_get(NULL, r));
@@ -40,11 +34,23 @@ static void hash_run(struct work *w)
         filler_leave(fl);
 }
 
+/* Not merely nice: a thread that wakes up must not wait until this one's time is up. */
+static void hash_idly(struct work *w)
+{
+        struct sched_param param = {};
+
+        pthread_setschedparam(pthread_self(), SCHED_IDLE, &param); /* refused is fine */
+        hash_run(w);
+}
+
 void fill_hash_locked(struct filler *fl, struct fill *f)
 {
         if (f->hashing || f->finishing || fl->stopping || blob_hash_left(f->blob) < HASH_MIN)
                 return;
         f->hashing = true;
         fill_job_begin_locked(fl, f);
-        workq_push(fl->hash, &f->hash_work, hash_run);
+        if (list_empty(&f->wholes))
+                workq_push(fl->hash, &f->hash_work, hash_idly);
+        else
+                workq_push(fl->verify, &f->hash_work, hash_run);
 }

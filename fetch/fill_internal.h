@@ -36,7 +36,7 @@
 #define FILL_RETRY_MS 250     /* the first pause after a failure; doubled each time */
 #define FILL_RETRY_MAX_MS 30000
 #define FILL_REFUSED_MAX 3    /* definite refusals in a row before reads fail with them */
-#define FILL_HASHERS 2
+#define FILL_HASHERS 2        /* threads that hash along, and as many that verify */
 #define FILL_SMALL_FINISH (UINT64_C(16) << 20) /* verified by the sync thread, not behind large ones */
 
 enum fill_class { FILL_DEMAND, FILL_AHEAD, FILL_PULL, FILL_REST };

@@ -125,7 +125,7 @@ int filler_new(const struct filler_options *o, struct filler **ret)
         tune_init(&fl->tune, o->connections > 1 ? o->connections * 3 / 4 : 1); /* the rest is for demand */
         r = workq_new("wfs-hash", FILL_HASHERS, &fl->hash);
         if (r == 0)
-                r = workq_new("wfs-verify", 1, &fl->verify);
+                r = workq_new("wfs-verify", FILL_HASHERS, &fl->verify);
         if (r == 0)
                 r = workq_new("wfs-sync", 1, &fl->sync);
         if (r == 0)

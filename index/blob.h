@@ -81,7 +81,7 @@ int blob_sync(struct blob *b);
 bool blob_sync_due(struct blob *b);
 /* Bytes held in one run from the beginning that the running hash does not have yet. */
 uint64_t blob_hash_left(struct blob *b);
-/* Hashes on through that run, at most about @max bytes of it, so that little is left for blob_finish(),
+/* Hashes on through that run, at most @max bytes of it, so that little is left for blob_finish(),
  * which it gives way to. Reads what was written back from the file. Harmless at any time: what is
  * given up meanwhile is hashed anew. 0; -ECANCELED; negative errno: it begins anew at the next call. */
 int blob_hash_ahead(struct blob *b, uint64_t max, const atomic_bool *cancel);

@@ -24,6 +24,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define PART (1u << 20) /* claimed at once */
+
 void blob_end_era_locked(struct blob *b)
 {
         b->era++;
@@ -64,80 +66,97 @@ static int begin(struct blob *b)
         return hash_new(b->etag, b->size, &b->hash);
 }
 
-struct piece {
-        uint64_t start, end;
+/* A part of the run that was claimed: a writer who comes to it from now on ends the era. */
+struct part {
+        uint64_t at, end;
         int fd;
 };
 
-/* The next piece of the run, claimed: a writer who comes to it from now on ends the era. False: there
- * is none, or the era has ended. */
-static bool claim(struct blob *b, struct piece *ret)
+/* Claims up to @max bytes. False: there are none, the era has ended, or (@ahead) somebody makes the
+ * blob whole and goes on himself. */
+static bool claim(struct blob *b, uint64_t max, bool ahead, struct part *ret)
 {
         bool there = false;
 
         lock_take(&b->lock);
-        if (b->era == b->hash_era) {
+        if (b->era == b->hash_era && !(ahead && b->finishing)) {
                 ret->fd = b->fd;
-                ret->start = b->hashed;
-                ret->end = min_u64(rangeset_run_end(&b->extents, b->hashed), b->hashed + HASH_PIECE);
-                there = ret->end > ret->start;
+                ret->at = b->hashed;
+                ret->end = min_u64(rangeset_run_end(&b->extents, b->hashed), b->hashed + max);
+                there = ret->end > ret->at;
                 b->hashed = ret->end;
         }
         lock_drop(&b->lock);
         return there;
 }
 
-/* Hashes one piece; @ret_len is 0 when there is none. */
-static int step(struct blob *b, char *buf, size_t *ret_len)
+/* Gives back what was claimed and not hashed. */
+static void unclaim(struct blob *b, const struct part *p)
 {
-        struct piece p;
-        ssize_t n;
-        int r = begin(b);
+        lock_take(&b->lock);
+        if (b->era == b->hash_era)
+                b->hashed = p->at;
+        lock_drop(&b->lock);
+}
 
-        *ret_len = 0;
-        if (r < 0 || !claim(b, &p))
-                return r;
-        n = FAULT("blob.hash") ? -EIO : pread_all(p.fd, buf, (size_t)(p.end - p.start), p.start);
+static int hash_piece(struct blob *b, char *buf, struct part *p)
+{
+        uint64_t len = min_u64(HASH_PIECE, p->end - p->at);
+        ssize_t n = FAULT("blob.hash") ? -EIO : pread_all(p->fd, buf, (size_t)len, p->at);
+
         if (n < 0)
-                r = (int)n;
-        else if ((uint64_t)n < p.end - p.start)
-                r = -EIO; /* the file was cut */
-        else
-                r = hash_update(b->hash, buf, (size_t)n);
-        if (r < 0)
+                return (int)n;
+        if ((uint64_t)n < len)
+                return -EIO; /* the file was cut */
+        p->at += len;
+        return hash_update(b->hash, buf, (size_t)n);
+}
+
+/* Hashes a part, unless it is to stop. Without the blob's lock, which others would wait for long if
+ * this thread, of low priority, were put off while it has it. */
+static int hash_part(struct blob *b, char *buf, struct part *p, const atomic_bool *cancel, bool ahead)
+{
+        int r = 0;
+
+        while (p->at < p->end && r == 0) {
+                if (cancel && *cancel)
+                        r = -ECANCELED;
+                else if (ahead && b->hash_wanted)
+                        break;
+                else
+                        r = hash_piece(b, buf, p);
+        }
+        if (r < 0 && r != -ECANCELED)
                 forget(b);
-        else
-                *ret_len = (size_t)n;
+        else if (p->at < p->end)
+                unclaim(b, p);
         return r;
 }
 
-static bool is_finishing(struct blob *b)
+/* Hashes up to @max bytes of what is there. */
+static int hash_on(struct blob *b, uint64_t max, const atomic_bool *cancel, bool ahead)
 {
-        bool finishing;
+        CLEANUP_FREE char *buf = malloc(HASH_PIECE);
+        struct part p;
+        int r = buf ? begin(b) : -ENOMEM;
 
-        lock_take(&b->lock);
-        finishing = b->finishing;
-        lock_drop(&b->lock);
-        return finishing;
+        for (uint64_t left = max; left > 0 && r == 0; left -= min_u64(left, PART)) {
+                if (cancel && *cancel)
+                        return -ECANCELED;
+                if (!claim(b, min_u64(left, PART), ahead, &p))
+                        return 0;
+                r = hash_part(b, buf, &p, cancel, ahead);
+        }
+        return r;
 }
 
 int blob_hash_ahead(struct blob *b, uint64_t max, const atomic_bool *cancel)
 {
-        CLEANUP_FREE char *buf = malloc(HASH_PIECE);
-        size_t n = 1;
         int r = 0;
 
-        if (!buf)
-                return -ENOMEM;
         lock_take(&b->hashing);
-        for (uint64_t done = 0; r == 0 && n > 0 && done < max && !is_finishing(b); done += n) {
-                if (cancel && *cancel)
-                        r = -ECANCELED;
-                else if (blob_hash_left(b) > 0)
-                        r = step(b, buf, &n);
-                else
-                        n = 0;
-        }
+        if (blob_hash_left(b) > 0)
+                r = hash_on(b, max, cancel, true);
         lock_drop(&b->hashing);
         return r;
 }
@@ -160,34 +179,23 @@ static int compare(struct blob *b, bool *ret_match)
         return r;
 }
 
-static int hash_rest(struct blob *b, const atomic_bool *cancel, bool *ret_match)
-{
-        CLEANUP_FREE char *buf = malloc(HASH_PIECE);
-        size_t n;
-        int r;
-
-        if (!buf)
-                return -ENOMEM;
-        do {
-                if (cancel && *cancel)
-                        return -ECANCELED;
-                r = step(b, buf, &n);
-        } while (r == 0 && n > 0);
-        return r < 0 ? r : compare(b, ret_match);
-}
-
 int blob_hash_rest(struct blob *b, const atomic_bool *cancel, bool *ret_match, uint64_t *ret_era)
 {
         struct stat st;
         int r = 0;
 
+        b->hash_wanted = true;
         lock_take(&b->hashing);
-        if (fstat(blob_fd(b), &st) < 0)
+        b->hash_wanted = false;
+        if (fstat(blob_fd(b), &st) < 0) {
                 r = -errno;
-        else if ((uint64_t)st.st_size != b->size)
+        } else if ((uint64_t)st.st_size != b->size) {
                 *ret_match = false; /* somebody cut or extended it */
-        else
-                r = hash_rest(b, cancel, ret_match);
+        } else {
+                r = hash_on(b, UINT64_MAX, cancel, false);
+                if (r == 0)
+                        r = compare(b, ret_match);
+        }
         *ret_era = b->hash_era;
         lock_drop(&b->hashing);
         return r;

@@ -43,6 +43,7 @@ struct blob {
         struct lock hashing; /* one thread goes on with the running hash */
         struct hash *hash;   /* of [0, hashed), in hash_era; NULL: not begun; protected by hashing */
         uint64_t hash_era;   /* protected by hashing */
+        atomic_bool hash_wanted; /* who makes it whole waits for hashing */
         struct lock io;     /* one thread creates, syncs or rewrites the partial file and its map */
         struct lock lock;   /* for what follows */
         enum blob_state state;

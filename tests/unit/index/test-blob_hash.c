@@ -118,7 +118,7 @@ START_TEST(goes_along_with_the_run)
         ck_assert_uint_eq(blob_hash_left(b), HALF);
         ck_assert_int_eq(blob_hash_ahead(b, UINT64_MAX, &cancelled), -ECANCELED);
         ck_assert_uint_eq(blob_hash_left(b), HALF);
-        ASSERT_OK(blob_hash_ahead(b, 1, NULL)); /* a piece at least */
+        ASSERT_OK(blob_hash_ahead(b, 1, NULL));
         ck_assert_uint_gt(blob_hash_left(b), 0);
         ck_assert_uint_lt(blob_hash_left(b), HALF);
         hash_on(b);
@@ -239,6 +239,11 @@ START_TEST(a_sync_that_failed)
         ck_assert_uint_eq(blob_held_bytes(b), 0);
         ck_assert_uint_eq(blob_hash_left(b), 0);
         fill(b, 0, SIZE);
+        hash_on(b);
+        at_site("blob.fsync", NULL, true);
+        ck_assert_int_eq(blob_finish(b, NULL), -EIO); /* though the hash was right */
+        ck_assert_uint_eq(blob_held_bytes(b), 0);
+        fill(b, 0, SIZE);
         finish(b);
 #else
         (void)_i;
@@ -330,10 +335,70 @@ START_TEST(another_length)
 }
 END_TEST
 
-/* ---- two writers of one hole ---- */
+/* ---- while a piece is hashed ---- */
 
 #ifdef WEIGHTFS_FAULTS
 static struct blob *contested;
+static atomic_bool stop;
+
+static void stop_it(void)
+{
+        stop = true;
+}
+
+static void drop_some(void)
+{
+        ASSERT_OK(blob_drop(contested, 900, 1100));
+}
+#endif
+
+/* What was hashed until then stays. */
+START_TEST(stopped_halfway)
+{
+#ifdef WEIGHTFS_FAULTS
+        struct blob *b = open_it(_i);
+
+        fill(b, 0, HALF);
+        stop = false;
+        at_site("blob.hash", stop_it, false);
+        ck_assert_int_eq(blob_hash_ahead(b, UINT64_MAX, &stop), -ECANCELED);
+        ck_assert_uint_eq(blob_hash_left(b), HALF - HASH_PIECE);
+        fill(b, HALF, SIZE);
+        stop = false;
+        at_site("blob.hash", stop_it, false);
+        ck_assert_int_eq(blob_finish(b, &stop), -ECANCELED);
+        ck_assert_uint_eq(blob_hash_left(b), SIZE - 2 * HASH_PIECE);
+        finish(b);
+#else
+        (void)_i;
+        printf("SKIP stopped_halfway: built without fault points\n");
+#endif
+}
+END_TEST
+
+/* H1 */
+START_TEST(dropped_while_hashed)
+{
+#ifdef WEIGHTFS_FAULTS
+        struct blob *b = contested = open_it(_i);
+
+        fill_wrong(b, 1000);
+        fill(b, 0, SIZE);
+        at_site("blob.hash", drop_some, false);
+        ASSERT_OK(blob_hash_ahead(b, UINT64_MAX, NULL));
+        ck_assert_uint_eq(blob_hash_left(b), 900);
+        fill(b, 0, SIZE);
+        finish(b);
+#else
+        (void)_i;
+        printf("SKIP dropped_while_hashed: built without fault points\n");
+#endif
+}
+END_TEST
+
+/* ---- two writers of one hole ---- */
+
+#ifdef WEIGHTFS_FAULTS
 
 /* Between finding the hole and writing to it another comes first, and what he wrote is hashed. */
 static void write_first(void)
@@ -445,6 +510,8 @@ int main(void)
         tcase_add_loop_test(t, adopted_meanwhile, 0, 2);
         tcase_add_loop_test(t, another_length, 0, 2);
         tcase_add_loop_test(t, along_with_all_others, 0, 2);
+        tcase_add_loop_test(t, stopped_halfway, 0, 2);
+        tcase_add_loop_test(t, dropped_while_hashed, 0, 2);
         tcase_add_loop_test(t, rivals, 0, 2);
         suite_add_tcase(suite, t);
         return run_suite(suite);
