@@ -262,11 +262,12 @@ static int fake_send(struct fake_call *c, uint64_t end, bool corrupt)
                         buf[fake.corrupt_at - at] ^= 1;
                         fake.corrupt_at = UINT64_MAX;
                 }
-                fake.bytes += n;
-                if (c->file == 0)
-                        for (uint64_t p = at >> 12; p <= (at + n - 1) >> 12; p++)
-                                fake.sent[p]++;
                 r = fake.suspended ? -ECANCELED : 0;
+                if (r == 0) {
+                        fake.bytes += n;
+                        for (uint64_t p = at >> 12; c->file == 0 && p <= (at + n - 1) >> 12; p++)
+                                fake.sent[p]++;
+                }
                 pthread_mutex_unlock(&fake.lock);
                 if (r == 0)
                         r = c->sink.data(c->sink.arg, at, buf, n);
