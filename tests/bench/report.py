@@ -24,10 +24,12 @@ class Report:
         about: dict[str, Any] = {}
         for path in paths:
             saved = json.loads(path.read_text())
-            contenders = about.get("contenders", {}) | saved["about"]["contenders"]
-            about |= saved["about"] | {"contenders": contenders}
+            for name, value in saved["about"].items():
+                about.setdefault(name, []).append(value)
             rows |= {r["name"]: Row(**r) for r in saved["rows"]}
-        return cls([rows[name] for name in order if name in rows], about)
+        joined = {name: " or ".join(dict.fromkeys(map(str, values))) for name, values in about.items() if name != "contenders"}
+        joined["contenders"] = {key: version for each in about["contenders"] for key, version in each.items()}
+        return cls([rows[name] for name in order if name in rows], joined)
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps({"about": self.about, "rows": [r.as_json() for r in self.rows]}, indent=1) + "\n")

@@ -59,13 +59,13 @@ class Group:
 
 def interleave(place: Place, rows: Mapping[str, Row], each: Mapping[str, Callable[[], None]], runs: int | None = None,
                clear: bool = True) -> None:
-    """Calls one after the other, `runs` times around; who fails once is left out from then on.
+    """Calls one after the other, `runs` times, forth and back in turn; who fails once is left out from then on.
 
     A callable adds its own samples; why it failed is noted in all rows. `clear` deletes after each what it left.
     """
     left = dict(each)
-    for _ in range(runs or place.runs):
-        for key, take in list(left.items()):
+    for turn in range(runs or place.runs):
+        for key, take in list(left.items())[:: -1 if turn % 2 else 1]:
             try:
                 take()
             except FAILURES as failure:
