@@ -203,7 +203,7 @@ class PeerMount(Mounted):
 
 
 class HfMount(Mounter):
-    """Over plain HTTP: the local hub has no Xet store."""
+    """Over plain HTTP, where it keeps nothing: the local hub has no Xet store."""
 
     key = "hf-mount"
     program = "hf-mount-fuse"

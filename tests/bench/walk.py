@@ -52,7 +52,7 @@ def walk(place: Place, rows: dict[str, Row]) -> None:
 
 def tree_rows() -> list[Row]:
     return [
-        Row("tree-first", f"status of one file among {MANY_FILES:,}, first time", "s", "hf-mount", "the server's 100 pages of listing"),
+        Row("tree-first", f"status of one file among {MANY_FILES:,}, first time", "s", "hf-mount", "the 100 pages of the whole listing; hf-mount lists one folder"),
         Row("tree-walk", f"status of all {MANY_FILES:,} then", "s", "hf-mount", "a lookup each"),
     ]
 
