@@ -20,7 +20,7 @@ def cold_rows() -> list[Row]:
             "CPU: server, daemon and reader share the cores; then the disk", more=True,
             plot="Whole file, read for the first time"),
         Row("cold-cpu", "the same: CPU time of daemon and reader", "s/GiB", "curl", "sockets, copies, and SHA-256 where it is verified",
-            plot="CPU time of that, daemon and reader"),
+            plot="First read: CPU time of daemon and reader"),
         Row("cold-rss", "the same: peak memory of the daemon", "MiB", "hf-mount", "file pages that are mapped count too"),
         Row("cold-anon", "the same: peak memory of its own (RssAnon)", "MiB", "hf-mount", "buffers"),
     ]

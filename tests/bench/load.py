@@ -17,7 +17,7 @@ def load_rows() -> list[Row]:
         Row("load-near", what, "s", "hf download", "as cold-read, one fault after the other",
             plot="Model of 4 safetensors shards, nothing held, loaded"),
         Row("load-far", f"the same from a far hub ({RTT * 1000:.0f} ms, {RATE / 1e6:.0f} MB/s a connection)", "s", "hf download",
-            "connections × their rate", plot="The same from a far hub"),
+            "connections × their rate", plot="Those shards from a far hub"),
     ]
 
 

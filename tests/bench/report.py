@@ -85,9 +85,7 @@ def with_unit(text: str, unit: str) -> str:
 
 def figure(value: float) -> str:
     """Three digits that mean something."""
-    if value == 0:
-        return "0"
-    if value >= 100:
+    if value >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
