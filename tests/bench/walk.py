@@ -71,7 +71,7 @@ def tree(place: Place, rows: dict[str, Row]) -> None:
         finally:
             mounted.stop()
 
-    interleave(place, rows, {m.key: partial(take, m) for m in [OURS, *place.peer_mounts("hf-mount")]})
+    interleave(place, rows, {m.key: partial(take, m) for m in [OURS, *place.peer_mounts("hf-mount")]}, 1)
 
 
 GROUPS = [Group("walk", walk_rows, walk), Group("tree", tree_rows, tree)]
