@@ -10,10 +10,14 @@
 #include "fs/internal.h"
 
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <pthread.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define READ_MAX (1u << 20) /* libfuse's max_write, which also bounds reads */
+#define MAPPED_MIN (128u << 10) /* what is read at once for less is copied faster than it is mapped */
 
 /* A buffer per thread that ever read, freed with the thread: no malloc of a megabyte per request. */
 static pthread_key_t buffer_key;
@@ -195,24 +199,65 @@ static int read_held(struct request *rq, struct blob *b, char *buffer, uint64_t 
         return -EIO;
 }
 
+/*
+ * Answers straight out of the page cache of the store's file: the kernel copies from a mapping of it,
+ * which spares a copy into a buffer. libfuse would give the request up where that fails, so the answer
+ * is written here. False: not answered (the file was cut, or cannot be mapped).
+ */
+static bool reply_mapped(struct request *rq, int fd, uint64_t end)
+{
+        uint64_t from = rq->offset & ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+        struct fuse_out_header header = { .len = (uint32_t)(sizeof(header) + (end - rq->offset)),
+                                          .unique = rq->unique };
+        struct iovec iov[2] = { { &header, sizeof(header) } };
+        void *map = mmap(NULL, end - from, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, (off_t)from);
+        bool answered;
+
+        if (map == MAP_FAILED)
+                return false;
+        iov[1] = (struct iovec){ (char *)map + (rq->offset - from), end - rq->offset };
+        /* -1 with another error: nobody waits for it any more */
+        answered = writev(fuse_session_fd(rq->fs->se), iov, 2) >= 0 || (errno != EFAULT && errno != ENOMEM);
+        munmap(map, end - from);
+        if (answered)
+                fuse_reply_none(rq->req); /* sends nothing, gives up the request */
+        return answered;
+}
+
+static int read_large(struct request *rq, struct blob *b, uint64_t end)
+{
+        int r = ask_read(rq, b, rq->offset, end);
+
+        if (r != 0)
+                return r;
+        if (blob_holds(b, rq->offset, end) && reply_mapped(rq, blob_fd(b), end))
+                return 0;
+        return -EAGAIN;
+}
+
+static int read_small(struct request *rq, struct blob *b, uint64_t end)
+{
+        char *buffer = read_buffer();
+        int r = buffer ? read_held(rq, b, buffer, end) : -ENOMEM;
+
+        if (r == 0)
+                fuse_reply_buf(rq->req, buffer, end - rq->offset);
+        return r;
+}
+
 static int read_blob(struct request *rq)
 {
         CLEANUP(cleanup_blob) struct blob *b = NULL;
-        char *buffer = read_buffer();
         uint64_t end;
         int r = node_blob(rq->fs, rq->node, &b);
 
         if (r != 0)
                 return r;
-        if (!buffer)
-                return -ENOMEM;
         if (rq->offset >= blob_size(b))
                 return reply_slice(rq, NULL, 0);
         end = min_u64(rq->offset + min_u64(rq->size, READ_MAX), blob_size(b));
-        r = read_held(rq, b, buffer, end);
-        if (r == 0)
-                fuse_reply_buf(rq->req, buffer, end - rq->offset);
-        return r;
+        r = end - rq->offset >= MAPPED_MIN ? read_large(rq, b, end) : -EAGAIN;
+        return r == -EAGAIN ? read_small(rq, b, end) : r;
 }
 
 int file_read(struct request *rq)

@@ -72,7 +72,7 @@ enum question_kind { ASK_REPO, ASK_REVISION, ASK_OPEN, ASK_READ };
 struct request {
         struct fs *fs;
         fuse_req_t req;
-        uint64_t unique; /* OP_OPEN: the kernel's number of the request */
+        uint64_t unique; /* OP_OPEN, OP_READ: the kernel's number of the request */
         enum request_op op;
         struct node node;
         const char *name; /* OP_LOOKUP; owned when parked */
