@@ -12,7 +12,7 @@
  *  E4  A transfer taken off early closes its connection: libcurl drops one whose answer is not
  *      finished. So a stalled connection is never used again.
  *  E5  Each wake drains all finished transfers.
- *  E6  Nothing is staged while the thread waits, nor when a transfer is given back.
+ *  E6  Nothing is staged of a transfer that is given back.
  */
 #include "fetch/engine_easy.h"
 
@@ -69,6 +69,9 @@ static void finish(struct transfer *t, int result)
 /* Takes a running transfer off libcurl and gives it back. */
 static void finish_running(struct engine *e, struct transfer *t, int result)
 {
+        easy_stage_end(&e->pool, t); /* E6 */
+        if (result == 0 && t->verdict != 0)
+                result = ENGINE_E_REFUSED;
         curl_multi_remove_handle(e->multi, t->easy);
         easy_pool_put(&e->pool, take_ptr(t->easy));
         e->active[t->class]--;
@@ -139,7 +142,8 @@ static uint64_t check_running(struct engine *e, enum engine_class class, uint64_
                 uint64_t idle = t->idle_ms ? t->progress + t->idle_ms : ENGINE_NEVER;
                 uint64_t deadline = t->deadline ? t->deadline : ENGINE_NEVER;
 
-                if (t->verdict != 0) /* over its staged bytes */
+                next = min_u64(next, easy_stage_look(t, now));
+                if (t->verdict != 0) /* over what was staged */
                         finish_running(e, t, ENGINE_E_REFUSED);
                 else if (deadline <= now)
                         finish_running(e, t, ENGINE_E_DEADLINE);
@@ -263,7 +267,6 @@ static void *run(void *arg)
                 for (int class = 0; class < ENGINE_CLASSES; class ++)
                         next = min_u64(next, start_waiting(e, class, now));
                 curl_multi_perform(e->multi, &still);
-                easy_stage_flush(&e->pool.stage); /* E6 */
                 drain_finished(e);
                 now = clock_ms();
                 for (int class = 0; class < ENGINE_CLASSES; class ++)

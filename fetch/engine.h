@@ -18,6 +18,7 @@
 
 #include <curl/curl.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 struct engine;
 struct transfer;
@@ -42,9 +43,12 @@ struct transfer_ops {
         uint64_t (*when)(struct transfer *t, uint64_t now);
         /* One header line with its CR LF, status and empty line included. Nonzero ends the transfer. */
         int (*header)(struct transfer *t, const char *line, size_t len);
-        /* Bytes of the body; of a bulk transfer gathered to what came at once, up to 512 KiB. Nonzero ends the
+        /* Bytes of the body; of a bulk transfer gathered to pieces of up to 512 KiB. Nonzero ends the
          * transfer. */
         int (*data)(struct transfer *t, const void *buf, size_t len);
+        /* Whether somebody waits for what was gathered, @len bytes: else that goes on for up to 20 ms.
+         * NULL: nobody does. */
+        bool (*awaited)(struct transfer *t, size_t len);
         /* @why: a sentence part for a person where @result says it failed, without URL or secrets. */
         void (*done)(struct transfer *t, int result, const char *why);
 };
@@ -58,13 +62,17 @@ struct transfer {
         bool fresh;                 /* on a new connection */
         const char *url;            /* borrowed until done */
         struct curl_slist *headers; /* borrowed until done */
+        uint64_t position;          /* of a bulk transfer: where in its file the body begins; is counted on */
         uint64_t deadline;          /* clock_ms(); 0: none. May be moved by ops */
         uint64_t idle_ms;           /* 0: no limit */
         atomic_bool cancel;         /* set by engine_cancel() */
         /* the engine's own */
         struct list node;
         CURL *easy; /* NULL: queued */
-        struct easy_stage *stage;
+        struct easy_pool *pool;
+        char *stage; /* heap; NULL: none yet */
+        size_t staged;
+        uint64_t staged_ms; /* when the first of them came */
         uint64_t progress, asked;
         int verdict;
         char error[CURL_ERROR_SIZE];

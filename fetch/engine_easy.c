@@ -30,34 +30,74 @@ static size_t on_data(char *buf, size_t size, size_t count, void *arg)
 
         t->progress = clock_ms();
         t->verdict = t->ops->data(t, buf, size * count);
+        t->position += size * count;
         return t->verdict == 0 ? size * count : 0;
 }
 
-void easy_stage_flush(struct easy_stage *s)
-{
-        struct transfer *t = take_ptr(s->owner);
+/* ---- staging ---- */
 
-        if (t && t->verdict == 0)
-                t->verdict = t->ops->data(t, s->bytes, s->len);
-        s->len = 0;
+void easy_stage_flush(struct transfer *t)
+{
+        size_t len = t->staged;
+
+        if (len == 0)
+                return;
+        t->staged = 0;
+        t->position += len;
+        if (t->verdict == 0)
+                t->verdict = t->ops->data(t, t->stage, len);
+}
+
+uint64_t easy_stage_look(struct transfer *t, uint64_t now)
+{
+        if (t->staged == 0)
+                return ENGINE_NEVER;
+        if (now - t->staged_ms < STAGE_MS && !(t->ops->awaited && t->ops->awaited(t, t->staged)))
+                return t->staged_ms + STAGE_MS;
+        easy_stage_flush(t);
+        return ENGINE_NEVER;
+}
+
+void easy_stage_end(struct easy_pool *p, struct transfer *t)
+{
+        easy_stage_flush(t);
+        if (t->stage && p->stage_count < STAGE_FREE_MAX)
+                p->stages[p->stage_count++] = take_ptr(t->stage);
+        free(take_ptr(t->stage));
+}
+
+static bool stage_begin(struct transfer *t)
+{
+        struct easy_pool *p = t->pool;
+
+        if (!t->stage)
+                t->stage = p->stage_count > 0 ? p->stages[--p->stage_count] : malloc(STAGE_SIZE);
+        t->staged_ms = t->progress;
+        return t->stage != NULL;
 }
 
 static size_t on_bulk_data(char *buf, size_t size, size_t count, void *arg)
 {
         struct transfer *t = arg;
-        struct easy_stage *s = t->stage;
         size_t len = size * count;
 
         t->progress = clock_ms();
-        if (s->owner != t || len > STAGE_SIZE - s->len)
-                easy_stage_flush(s);
-        if (len > STAGE_SIZE) /* not by libcurl's documentation (CURL_MAX_WRITE_SIZE) */
-                return on_data(buf, size, count, arg);
-        memcpy(s->bytes + s->len, buf, len);
-        s->owner = t;
-        s->len += len;
+        for (size_t done = 0, n; done < len && t->verdict == 0; done += n) {
+                /* to the next multiple in the file: the store then writes large aligned pieces */
+                size_t room = STAGE_SIZE - t->position % STAGE_SIZE - t->staged;
+
+                if (t->staged == 0 && !stage_begin(t))
+                        return on_data(buf + done, 1, len - done, arg) == 0 ? 0 : len;
+                n = min_u64(room, len - done);
+                memcpy(t->stage + t->staged, buf + done, n);
+                t->staged += n;
+                if (n == room)
+                        easy_stage_flush(t);
+        }
         return t->verdict == 0 ? len : 0;
 }
+
+/* ---- the pool ---- */
 
 int easy_pool_init(struct easy_pool *p, const struct engine_options *o)
 {
@@ -65,8 +105,7 @@ int easy_pool_init(struct easy_pool *p, const struct engine_options *o)
         p->capacity = o->limit[ENGINE_SMALL] + o->limit[ENGINE_BULK];
         p->idle = calloc(p->capacity, sizeof(*p->idle));
         p->share = curl_share_init();
-        p->stage.bytes = malloc(STAGE_SIZE);
-        if (!p->idle || !p->share || !p->stage.bytes)
+        if (!p->idle || !p->share)
                 return -ENOMEM;
         curl_share_setopt(p->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
         return 0;
@@ -78,7 +117,8 @@ void easy_pool_done(struct easy_pool *p)
                 curl_easy_cleanup(p->idle[--p->count]);
         if (p->share)
                 curl_share_cleanup(p->share);
-        free(p->stage.bytes);
+        while (p->stage_count > 0)
+                free(p->stages[--p->stage_count]);
         free(p->idle);
 }
 
@@ -128,7 +168,7 @@ CURL *easy_pool_get(struct easy_pool *p, struct transfer *t)
         set_connection(easy, p);
         set_request(easy, t);
         set_callbacks(easy, t);
-        t->stage = &p->stage;
+        t->pool = p;
         if (curl_easy_setopt(easy, CURLOPT_URL, t->url) != CURLE_OK) {
                 easy_pool_put(p, easy);
                 return NULL;

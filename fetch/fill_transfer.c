@@ -108,6 +108,26 @@ static int transfer_data(void *arg, uint64_t offset, const void *buf, size_t len
         return cut ? -ECANCELED : 0;
 }
 
+/* Whether a read has all that it wants of this transfer in [offset, offset + len), or the transfer has all that
+ * it is to bring. */
+static bool transfer_awaited(void *arg, uint64_t offset, size_t len)
+{
+        struct fill_transfer *t = arg;
+        struct filler *fl = t->fill->filler;
+        uint64_t end = offset + len;
+        bool awaited;
+
+        lock_take(&fl->lock);
+        awaited = t->cancelled || end >= t->end;
+        LIST_FOREACH(node, &t->fill->reads) {
+                const struct fetch_wait *w = LIST_OWNER(node, struct fetch_wait, node);
+
+                awaited = awaited || (w->start < end && w->end > offset && min_u64(w->end, t->end) <= end);
+        }
+        lock_drop(&fl->lock);
+        return awaited;
+}
+
 /* ---- its end ---- */
 
 static void range_error_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
@@ -231,7 +251,11 @@ void fill_transfer_start(struct fill_transfer *t)
 {
         static const char *const words[] = { "demand", "ahead", "pull", "rest" };
         struct hub_sink sink = {
-                .data = transfer_data, .done = transfer_done, .arg = t, .priority = t->class
+                .data = transfer_data,
+                .awaited = transfer_awaited,
+                .done = transfer_done,
+                .arg = t,
+                .priority = t->class,
         };
         struct fill *f = t->fill;
         struct hub_call *call = NULL;

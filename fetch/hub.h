@@ -108,6 +108,9 @@ struct hub_sink {
         /* Bytes at @offset, in order. On the engine's thread: must not wait. Nonzero ends the
          * transfer with that result. */
         int (*data)(void *arg, uint64_t offset, const void *buf, size_t len);
+        /* Whether somebody waits for @len bytes at @offset, which are here but not yet handed over: else they
+         * may be gathered to larger pieces, for up to 20 ms. The same thread; NULL: nobody. */
+        bool (*awaited)(void *arg, uint64_t offset, size_t len);
         /* @retry_after_ms: how long the hub asked to wait, 0: not said. */
         void (*done)(void *arg, int result, uint64_t retry_after_ms);
         void *arg;

@@ -57,6 +57,7 @@ static int range_header(struct transfer *t, const char *line, size_t len)
         if (c->failed != 0 || !a->headers_ended || c->range.accepted)
                 return c->failed;
         c->range.accepted = as_asked(c);
+        t->position = c->range.at;
         if (!c->range.accepted && a->status < 300)
                 c->failed = HUB_E_RANGE; /* perhaps gigabytes: hang up */
         return c->failed;
@@ -81,6 +82,14 @@ static int range_data(struct transfer *t, const void *buf, size_t len)
         if (c->failed == 0 && len > left)
                 c->failed = HUB_E_RANGE; /* R2 */
         return c->failed;
+}
+
+static bool range_awaited(struct transfer *t, size_t len)
+{
+        const struct hub_call *c = LIST_OWNER(t, struct hub_call, transfer);
+        const struct hub_sink *sink = &c->range.sink;
+
+        return c->range.accepted && sink->awaited && sink->awaited(sink->arg, c->range.at, len);
 }
 
 /* What a status other than a good one means; @own: of the endpoint's origin. */
@@ -153,6 +162,7 @@ static const struct transfer_ops range_ops = {
         .when = range_when,
         .header = range_header,
         .data = range_data,
+        .awaited = range_awaited,
         .done = range_done,
 };
 
