@@ -3,8 +3,8 @@
  * little left to do after the last byte.
  *
  * Who waits for the whole blob waits for its hash too: then it is done by the threads that verify.
- * Else readers and transfers come first, and it is done when a processor has nothing better to do;
- * what is left at the end is hashed by who verifies (fill_finish.c).
+ * Else readers and transfers come first: it is done while no read waits, and when a processor has
+ * nothing better to do; what is left at the end is hashed by who verifies (fill_finish.c).
  */
 #include "fetch/fill_internal.h"
 
@@ -16,14 +16,15 @@
 
 #define HASH_MIN (UINT64_C(4) << 20)   /* less than this is not worth a job: some 3 ms */
 #define HASH_TURN (UINT64_C(32) << 20) /* then it is another blob's turn */
+#define HASH_TURN_IDLE (UINT64_C(4) << 20) /* ... or a read may wait meanwhile */
 
-static void hash_run(struct work *w)
+static void hash_turn(struct work *w, uint64_t turn)
 {
         struct fill *f = CONTAINER_OF(w, struct fill, hash_work);
         struct filler *fl = f->filler;
         int r;
 
-        r = blob_hash_ahead(f->blob, HASH_TURN, &fl->cancel);
+        r = blob_hash_ahead(f->blob, turn, &fl->cancel);
         if (r < 0 && r != -ECANCELED)
                 log_debug("blob %.12s: not hashed along: %s", blob_etag(f->blob), errmsg_get(NULL, r));
         lock_take(&fl->lock);
@@ -34,23 +35,31 @@ static void hash_run(struct work *w)
         filler_leave(fl);
 }
 
+static void hash_run(struct work *w)
+{
+        hash_turn(w, HASH_TURN);
+}
+
 /* Not merely nice: a thread that wakes up must not wait until this one's time is up. */
 static void hash_idly(struct work *w)
 {
         struct sched_param param = {};
 
         pthread_setschedparam(pthread_self(), SCHED_IDLE, &param); /* refused is fine */
-        hash_run(w);
+        hash_turn(w, HASH_TURN_IDLE);
 }
 
 void fill_hash_locked(struct filler *fl, struct fill *f)
 {
-        if (f->hashing || f->finishing || fl->stopping || blob_hash_left(f->blob) < HASH_MIN)
+        bool asked = !list_empty(&f->wholes);
+
+        if (f->hashing || f->finishing || fl->stopping || (!asked && !list_empty(&fl->demands)) ||
+            blob_hash_left(f->blob) < HASH_MIN)
                 return;
         f->hashing = true;
         fill_job_begin_locked(fl, f);
-        if (list_empty(&f->wholes))
-                workq_push(fl->hash, &f->hash_work, hash_idly);
-        else
+        if (asked)
                 workq_push(fl->verify, &f->hash_work, hash_run);
+        else
+                workq_push(fl->hash, &f->hash_work, hash_idly);
 }

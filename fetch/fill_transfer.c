@@ -191,6 +191,7 @@ static void note_rate(struct fill *f, const struct fill_transfer *t)
                 return;
         smooth(&f->rate, (t->at - t->start) * 1000 / max_u64(clock_ms() - t->came_ms, 1));
         smooth(&f->latency_ms, t->came_ms - t->began_ms);
+        tune_begin(&f->filler->tune, t->came_ms - t->began_ms);
 }
 
 static void transfer_done(void *arg, int result, uint64_t retry_after_ms)

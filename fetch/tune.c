@@ -24,6 +24,16 @@ void tune_init(struct tune *u, unsigned max)
         *u = (struct tune){ .limit = max, .max = max };
 }
 
+void tune_begin(struct tune *u, uint64_t latency_ms)
+{
+        if (u->begun)
+                return;
+        u->begun = u->up = true; /* from a guess, more is tried first */
+        u->limit = latency_ms < u->max ? (unsigned)latency_ms + TUNE_NEAR : u->max;
+        if (u->limit > u->max)
+                u->limit = u->max;
+}
+
 static void begin_trial(struct tune *u, uint64_t rate)
 {
         unsigned next = u->up ? higher(u) : lower(u);

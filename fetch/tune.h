@@ -14,12 +14,14 @@
 #include <stdint.h>
 
 #define TUNE_MIN 4          /* fewer are not tried: one lost packet would halve them */
+#define TUNE_NEAR 4         /* to begin with where the hub is near, and one more for each millisecond */
 #define TUNE_WINDOW_MS 1000 /* one measurement */
 #define TUNE_HOLD_MS 2000   /* between a success and the next trial */
 #define TUNE_SETTLED_MS 15000 /* after a trial that was taken back */
 
 struct tune {
         unsigned limit, max;
+        bool begun;               /* the latency was told */
         unsigned before;          /* the limit before the trial; 0: no trial is on */
         bool up;                  /* the next trial (or the one that is on) is of more */
         uint64_t rate_before;     /* bytes per second before the trial */
@@ -28,6 +30,9 @@ struct tune {
 };
 
 void tune_init(struct tune *u, unsigned max);
+
+/* The first latency seen, of a request: from then on it counts. */
+void tune_begin(struct tune *u, uint64_t latency_ms);
 
 /* To be called whenever something changed. @running: transfers of the kind that is limited;
  * @wanted: more would run if they might; @bytes: all that came so far. Moves u->limit. */

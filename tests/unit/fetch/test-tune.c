@@ -88,6 +88,32 @@ START_TEST(what_is_not_used_is_not_measured)
 }
 END_TEST
 
+START_TEST(a_near_hub_begins_with_few)
+{
+        tune_begin(&tune, 1);
+        ck_assert_uint_eq(tune.limit, TUNE_NEAR + 1);
+        run(60, 1200 * MB, 1000 * MB);
+        ck_assert_uint_le(found(), TUNE_NEAR + 1);
+        tune_begin(&tune, 100); /* once only */
+        ck_assert_uint_le(found(), TUNE_NEAR + 1);
+}
+END_TEST
+
+START_TEST(a_near_hub_that_is_slow_gets_all)
+{
+        tune_begin(&tune, 1);
+        run(30, 10000 * MB, 50 * MB);
+        ck_assert_uint_eq(found(), 12);
+}
+END_TEST
+
+START_TEST(a_far_hub_begins_with_all)
+{
+        tune_begin(&tune, 20);
+        ck_assert_uint_eq(tune.limit, 12);
+}
+END_TEST
+
 START_TEST(one_connection_is_one)
 {
         tune_init(&tune, 1);
@@ -110,6 +136,9 @@ int main(void)
         tcase_add_test(t, as_many_as_the_line_feeds);
         tcase_add_test(t, a_line_that_grows_gets_more);
         tcase_add_test(t, what_is_not_used_is_not_measured);
+        tcase_add_test(t, a_near_hub_begins_with_few);
+        tcase_add_test(t, a_near_hub_that_is_slow_gets_all);
+        tcase_add_test(t, a_far_hub_begins_with_all);
         tcase_add_test(t, one_connection_is_one);
         suite_add_tcase(s, t);
         r = srunner_create(s);
