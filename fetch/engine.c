@@ -255,7 +255,7 @@ static void *run(void *arg)
 {
         struct engine *e = arg;
 
-        pthread_setname_np(pthread_self(), "wfs-engine");
+        pthread_setname_np(pthread_self(), e->limit[ENGINE_BULK] > 0 ? "wfs-bulk" : "wfs-engine");
         for (;;) {
                 struct orders orders = take_orders(e);
                 uint64_t next = ENGINE_NEVER, now;

@@ -51,11 +51,8 @@ static int check_ca_file(struct hub *h, const struct hub_options *o, struct errm
 static int start_threads(struct hub *h, const struct hub_options *o, struct errmsg *err)
 {
         unsigned connections = o->connections ? o->connections : CONNECTIONS_DEFAULT;
-        struct engine_options eo = {
-                .limit = { [ENGINE_SMALL] = NAME_TRANSFERS + connections, [ENGINE_BULK] = connections },
-                .ca_file = h->ca_file,
-                .user_agent = h->user_agent,
-        };
+        const unsigned limit[ENGINE_CLASSES] = { [ENGINE_SMALL] = NAME_TRANSFERS + connections,
+                                                 [ENGINE_BULK] = connections };
         int r;
 
         if (connections > CONNECTIONS_MAX)
@@ -63,8 +60,12 @@ static int start_threads(struct hub *h, const struct hub_options *o, struct errm
         snprintf(h->user_agent, sizeof(h->user_agent), "weightfs/" WEIGHTFS_VERSION "; libcurl/%s",
                  curl_version_info(CURLVERSION_NOW)->version);
         r = workq_new("wfs-hub", WORKERS, &h->workers);
-        if (r == 0)
-                r = engine_new(&eo, &h->engine);
+        for (int class = 0; r == 0 && class < ENGINE_CLASSES; class ++) {
+                struct engine_options eo = { .ca_file = h->ca_file, .user_agent = h->user_agent };
+
+                eo.limit[class] = limit[class];
+                r = engine_new(&eo, &h->engines[class]);
+        }
         return r;
 }
 
@@ -102,12 +103,13 @@ struct hub *hub_free(struct hub *h)
 {
         if (!h)
                 return NULL;
-        if (h->engine) {
-                hub_suspend(h);
-                engine_stop(h->engine); /* what it ended is with the workers now */
-        }
+        hub_suspend(h);
+        for (int class = 0; class < ENGINE_CLASSES; class ++)
+                if (h->engines[class])
+                        engine_stop(h->engines[class]); /* what it ended is with the workers now */
         workq_free(h->workers);
-        engine_free(h->engine);
+        for (int class = 0; class < ENGINE_CLASSES; class ++)
+                engine_free(h->engines[class]);
         token_free(h->token);
         http_origin_done(&h->origin);
         free(h->endpoint);
@@ -125,7 +127,9 @@ void hub_suspend(struct hub *h)
         LIST_FOREACH(node, &h->calls)
         LIST_OWNER(node, struct hub_call, node)->transfer.cancel = true;
         lock_drop(&h->lock);
-        engine_flush(h->engine);
+        for (int class = 0; class < ENGINE_CLASSES; class ++)
+                if (h->engines[class])
+                        engine_flush(h->engines[class]);
 }
 
 void hub_resume(struct hub *h)

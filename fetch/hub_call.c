@@ -71,6 +71,11 @@ void hub_call_unref(struct hub_call *c)
         free(c);
 }
 
+static struct engine *engine_of(const struct hub_call *c)
+{
+        return c->hub->engines[c->transfer.class];
+}
+
 void hub_cancel(struct hub_call *c)
 {
         struct hub *h = c->hub;
@@ -79,7 +84,7 @@ void hub_cancel(struct hub_call *c)
                 return;
         lock_take(&h->lock);
         if (!c->finished)
-                engine_cancel(h->engine, &c->transfer);
+                engine_cancel(engine_of(c), &c->transfer);
         lock_drop(&h->lock);
 }
 
@@ -156,7 +161,7 @@ int call_start(struct hub_call *c, const struct transfer_ops *ops, struct hub_ca
                         c->owners++;
                         *ret_call = c; /* before the first thing can happen to it */
                 }
-                r = engine_submit(h->engine, &c->transfer);
+                r = engine_submit(engine_of(c), &c->transfer);
                 if (r < 0) {
                         list_remove(&c->node);
                         if (ret_call) {
@@ -212,7 +217,7 @@ void call_again(struct hub_call *c)
 
         call_reset_answer(c);
         c->transfer.url = c->url;
-        r = engine_submit(c->hub->engine, &c->transfer);
+        r = engine_submit(engine_of(c), &c->transfer);
         if (r < 0)
                 call_finish(c, r);
 }

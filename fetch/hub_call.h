@@ -33,7 +33,7 @@ struct hub {
         char user_agent[96];
         struct token *token;
         bool token_allowed; /* https, this machine, or insecure_token */
-        struct engine *engine;
+        struct engine *engines[ENGINE_CLASSES]; /* one for each: a store that is slow to write to holds up no name */
         struct workq *workers;
         struct list calls;        /* protected by lock */
         bool suspended;           /* protected by lock */
@@ -41,7 +41,7 @@ struct hub {
         bool error_own;           /* protected by lock; last_error is about the endpoint */
         atomic_ullong requests, bytes;
         atomic_ullong paused[BUCKET_COUNT]; /* clock_ms() until when pacing holds requests back */
-        struct pace pace[BUCKET_COUNT];     /* engine's thread */
+        struct pace pace[BUCKET_COUNT];     /* protected by lock */
 };
 
 struct call_kind {

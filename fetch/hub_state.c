@@ -23,7 +23,7 @@ static bool is_counted(const struct hub_call *c)
         return c->bucket != BUCKET_RESOLVERS || (segment && segment < c->url + strcspn(c->url, "?"));
 }
 
-uint64_t call_pace(struct hub_call *c, uint64_t now)
+static uint64_t pace_locked(struct hub_call *c, uint64_t now) REQUIRES(c->hub->lock)
 {
         struct hub *h = c->hub;
         struct pace *pace = &h->pace[c->bucket];
@@ -44,6 +44,16 @@ uint64_t call_pace(struct hub_call *c, uint64_t now)
         return now;
 }
 
+uint64_t call_pace(struct hub_call *c, uint64_t now)
+{
+        uint64_t when;
+
+        lock_take(&c->hub->lock);
+        when = pace_locked(c, now);
+        lock_drop(&c->hub->lock);
+        return when;
+}
+
 uint64_t call_asked_ms(const struct http_answer *a)
 {
         if (a->status != 408 && a->status != 429 && a->status < 500)
@@ -53,7 +63,7 @@ uint64_t call_asked_ms(const struct http_answer *a)
         return a->retry_after > 0 ? (uint64_t)a->retry_after * 1000 : 0;
 }
 
-static void feed_pace(struct hub_call *c, uint64_t now)
+static void feed_pace_locked(struct hub_call *c, uint64_t now) REQUIRES(c->hub->lock)
 {
         const struct http_answer *a = &c->answer;
         struct pace *pace = &c->hub->pace[c->bucket];
@@ -109,9 +119,9 @@ void call_note(struct hub_call *c, int end, const char *why)
 
         if (end < 0)
                 return;
-        if (c->own)
-                feed_pace(c, clock_ms());
         lock_take(&h->lock);
+        if (c->own)
+                feed_pace_locked(c, clock_ms());
         if (broken || a->status >= 500 || a->status == 429)
                 say_error_locked(h, c, end, why);
         else if (h->error_own == c->own)
@@ -133,7 +143,7 @@ void hub_get_status(struct hub *h, struct hub_status *ret)
         lock_drop(&h->lock);
         ret->requests = h->requests;
         ret->bytes = h->bytes;
-        ret->transfers = engine_active(h->engine, ENGINE_BULK);
+        ret->transfers = engine_active(h->engines[ENGINE_BULK], ENGINE_BULK);
         for (int i = 0; i < BUCKET_COUNT; i++)
                 paused = max_u64(paused, h->paused[i]);
         ret->paused_ms = paused > now ? paused - now : 0;

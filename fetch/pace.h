@@ -6,7 +6,7 @@
  * spread over the rest of it, and with none left the next one goes a second after its end.
  *
  * Times      clock_ms(), passed in.
- * Threads    None of its own: the engine's thread owns the buckets.
+ * Threads    None of its own: calls for one bucket are serialised by its owner.
  */
 #pragma once
 
