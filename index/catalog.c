@@ -8,6 +8,7 @@
  *                     looked at, nothing else: the time to open does not grow with the file
  *   ours, unclean     a -wal with something in it: the last user was killed or power was lost.
  *                     SQLite recovers, then PRAGMA quick_check looks for damage
+ *   older             a user_version below ours: migrated, in one transaction; ids and epoch stay
  *   not ours          another application_id: -EEXIST, not touched
  *   newer             a user_version above ours: -EPROTO, not touched
  *   damaged           -EUCLEAN, not touched; index_open() moves it aside
@@ -35,11 +36,13 @@
 #define HEADER_BYTES 100 /* sqlite.org/fileformat2.html, 1.3 */
 
 /*
- * Version 1. An entry is keyed by its position; entry_name serves lookups and, since children are in
- * the order of their names, readdir; entry_blob the places of a blob: each is one search, however
- * large the listing. Each index more would make a large listing slower to record. Only folders keep
- * their path, a file's is its folder's and its name. Rows of blobs never go, so nothing checks that
- * they are there. ("commits": COMMIT is a keyword.)
+ * The steps by which a catalogue came to be what it is: a new one goes through all of them, an older
+ * one through those that it lacks. A step that was released is never edited.
+ *
+ * An entry is keyed by its position; entry_name serves lookups and, since children are in the order
+ * of their names, readdir; entry_blob the places of a blob: each is one search, however large the
+ * listing. Each index more would make a large listing slower to record. Only folders keep their
+ * path, a file's is its folder's and its name. ("commits": COMMIT is a keyword.)
  */
 static const char schema_1[] =
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
@@ -70,28 +73,56 @@ static const char schema_1[] =
         "  commit_id INTEGER NOT NULL REFERENCES commits DEFERRABLE INITIALLY DEFERRED,"
         "  checked INTEGER NOT NULL, UNIQUE (repo, name)) STRICT;"
         "CREATE INDEX ref_commit ON ref (commit_id);"
-        "CREATE INDEX ref_listed ON ref (repo);"
         "CREATE TABLE ref_dir (id INTEGER PRIMARY KEY AUTOINCREMENT,"
         "  repo INTEGER NOT NULL REFERENCES repo, path TEXT NOT NULL, UNIQUE (repo, path)) STRICT;"
-        "CREATE INDEX ref_dir_listed ON ref_dir (repo);"
 
         "CREATE TABLE blob (id INTEGER PRIMARY KEY AUTOINCREMENT,"
         "  etag TEXT NOT NULL, size INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0"
         "  CHECK (state BETWEEN 0 AND 3), incarnation INTEGER NOT NULL DEFAULT 0,"
         "  CHECK (incarnation % 2 = (state IN (1, 2))), UNIQUE (etag, size)) STRICT;"
-        "CREATE INDEX blob_state ON blob (state) WHERE state <> 0;" /* the others are nearly all */
-        "CREATE TABLE repo_blob (repo INTEGER NOT NULL, blob INTEGER NOT NULL, PRIMARY KEY (repo, blob))"
-        "  STRICT, WITHOUT ROWID;"
+        "CREATE INDEX blob_state ON blob (state);"
+        "CREATE TABLE repo_blob (repo INTEGER NOT NULL REFERENCES repo, blob INTEGER NOT NULL REFERENCES "
+        "blob,"
+        "  PRIMARY KEY (repo, blob)) STRICT, WITHOUT ROWID;"
 
         "CREATE TABLE entry (commit_id INTEGER NOT NULL REFERENCES commits ON DELETE CASCADE,"
+        "  pos INTEGER NOT NULL, parent INTEGER NOT NULL, depth INTEGER NOT NULL, name TEXT NOT NULL,"
+        "  path TEXT, blob INTEGER REFERENCES blob, along INTEGER NOT NULL,"
+        "  CHECK ((path IS NULL) <> (blob IS NULL)),"
+        "  PRIMARY KEY (commit_id, pos)) STRICT, WITHOUT ROWID;"
+        "CREATE UNIQUE INDEX entry_name ON entry (commit_id, parent, name);"
+        "CREATE INDEX entry_folder ON entry (commit_id, parent, pos);"
+        "CREATE INDEX entry_blob ON entry (blob, commit_id, pos) WHERE blob IS NOT NULL;";
+
+/* Listings are read in one go, by indexes of their own; of the blobs' states only the rare ones have
+ * an index. Rows of blobs never go, so nothing checks that they are there. */
+static const char schema_2[] =
+        "DROP INDEX IF EXISTS ref_listed;"
+        "DROP INDEX IF EXISTS ref_dir_listed;"
+        "DROP INDEX blob_state;"
+        "CREATE INDEX ref_listed ON ref (repo);"
+        "CREATE INDEX ref_dir_listed ON ref_dir (repo);"
+        "CREATE INDEX blob_state ON blob (state) WHERE state <> 0;"
+
+        "CREATE TABLE repo_blob_2 (repo INTEGER NOT NULL, blob INTEGER NOT NULL, PRIMARY KEY (repo, blob))"
+        "  STRICT, WITHOUT ROWID;"
+        "INSERT INTO repo_blob_2 SELECT repo, blob FROM repo_blob ORDER BY repo, blob;"
+        "DROP TABLE repo_blob;"
+        "ALTER TABLE repo_blob_2 RENAME TO repo_blob;"
+
+        "CREATE TABLE entry_2 (commit_id INTEGER NOT NULL REFERENCES commits ON DELETE CASCADE,"
         "  pos INTEGER NOT NULL, parent INTEGER NOT NULL, depth INTEGER NOT NULL, name TEXT NOT NULL,"
         "  path TEXT, blob INTEGER, along INTEGER NOT NULL,"
         "  CHECK ((path IS NULL) <> (blob IS NULL)),"
         "  PRIMARY KEY (commit_id, pos)) STRICT, WITHOUT ROWID;"
+        "INSERT INTO entry_2 SELECT commit_id, pos, parent, depth, name, path, blob, along FROM entry"
+        "  ORDER BY commit_id, pos;"
+        "DROP TABLE entry;" /* and its indexes */
+        "ALTER TABLE entry_2 RENAME TO entry;"
         "CREATE UNIQUE INDEX entry_name ON entry (commit_id, parent, name);"
         "CREATE INDEX entry_blob ON entry (blob, commit_id, pos) WHERE blob IS NOT NULL;";
 
-static const char *const steps[] = { schema_1 };
+const char *const catalog_steps[CATALOG_VERSION] = { schema_1, schema_2 };
 
 /* ---- what the file looks like before SQLite touches it ---- */
 
@@ -131,9 +162,9 @@ static int damaged(const char *path, struct errmsg *err, const char *how)
 static int newer(const char *path, int64_t version, struct errmsg *err)
 {
         return errmsg_set(err, -EPROTO,
-                          "the catalogue %s has version %lld and this weightfs knows up to %zu: install the "
+                          "the catalogue %s has version %lld and this weightfs knows up to %d: install the "
                           "newer weightfs again, or move the file away (it is made anew from the store)",
-                          path, (long long)version, ARRAY_SIZE(steps));
+                          path, (long long)version, CATALOG_VERSION);
 }
 
 /* The header and the length; @wal is what may still be missing in the file itself. */
@@ -157,7 +188,7 @@ static int header_check(const char *path, int fd, off_t size, off_t wal, struct 
                                   "another directory with --state, or move it away",
                                   path);
         /* The log may know better, but a schema that this SQLite cannot parse would be "damaged". */
-        if (be32(h + 60) > ARRAY_SIZE(steps))
+        if (be32(h + 60) > CATALOG_VERSION)
                 return newer(path, be32(h + 60), err);
         page = (uint32_t)h[16] << 8 | h[17];
         if (page == 1)
@@ -298,12 +329,12 @@ static int file_prepare(struct catalog *c, const char *path, enum found found, s
         r = journal_set(k, found == FOUND_NOTHING);
         if (r == 0)
                 r = db_number(k, "PRAGMA user_version", NO_PARAMS, &version);
-        if (r == 0 && version > (int64_t)ARRAY_SIZE(steps))
+        if (r == 0 && version > CATALOG_VERSION)
                 return newer(path, version, err);
         if (r == 0 && found == FOUND_UNCLEAN)
                 r = quick_check(k);
         if (r == 0)
-                r = catalog_migrate(k, steps, ARRAY_SIZE(steps), &version);
+                r = catalog_migrate(k, catalog_steps, CATALOG_VERSION, &version);
         if (r == 0)
                 r = db_number(k, "SELECT value FROM meta WHERE key = 'epoch'", NO_PARAMS, &epoch);
         if (r != 0 || epoch <= 0)

@@ -135,6 +135,9 @@ void txn_abort(struct txn *t);
 
 /* ---- schema ---- */
 
+#define CATALOG_VERSION 2 /* user_version */
+extern const char *const catalog_steps[CATALOG_VERSION];
+
 /* Brings the file to version @count: step n makes version n + 1. All or nothing. */
 int catalog_migrate(struct conn *k, const char *const *steps, size_t count, int64_t *ret_from);
 

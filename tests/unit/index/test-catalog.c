@@ -132,7 +132,7 @@ START_TEST(settings)
 
         test_open();
         ck_assert_int_eq(raw_number(test_path, "PRAGMA application_id"), CATALOG_APPLICATION_ID);
-        ck_assert_int_eq(raw_number(test_path, "PRAGMA user_version"), 1);
+        ck_assert_int_eq(raw_number(test_path, "PRAGMA user_version"), CATALOG_VERSION);
         ck_assert_int_eq(raw_number(test_path, "SELECT count(*) FROM pragma_table_list WHERE schema = 'main'"
                                                " AND name NOT LIKE 'sqlite_%' AND NOT strict"),
                          0);
@@ -218,6 +218,85 @@ START_TEST(migration_steps)
         ck_assert_int_eq(from, 3);
         ck_assert_int_eq(catalog_migrate(k, steps, 2, &from), -EPROTO);
         conn_close(k);
+}
+END_TEST
+
+/* The text of every table and index, in one order. */
+static const char *schema_of(const char *path)
+{
+        static char text[16384];
+        sqlite3_stmt *st;
+        sqlite3 *db;
+
+        ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+        ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT group_concat(sql, ';') FROM (SELECT sql FROM sqlite_schema"
+                                                " WHERE sql IS NOT NULL ORDER BY name)", -1, &st, NULL), SQLITE_OK);
+        ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
+        snprintf(text, sizeof(text), "%s", (const char *)sqlite3_column_text(st, 0));
+        sqlite3_finalize(st);
+        sqlite3_close(db);
+        return text;
+}
+
+/* What version 1 held: a commit of two files in a folder, refs in a folder of refs, a blob that is whole. */
+static const char version_1_rows[] =
+        "UPDATE meta SET value = 77 WHERE key = 'epoch';"
+        "INSERT INTO repo (id, type, name, hub_name, scanned, resolved) VALUES (5, 0, 'o/r', 'o/r', 1, 1);"
+        "INSERT INTO org (type, name, used) VALUES (0, 'o', 1);"
+        "INSERT INTO commits VALUES (8, 5, '1111111111111111111111111111111111111111', 9, 4, 2, 30, 1, 1);"
+        "INSERT INTO ref VALUES (3, 5, 'main', 8, 1), (4, 5, 'refs/pr/1', 8, 1);"
+        "INSERT INTO ref_dir VALUES (6, 5, 'refs'), (7, 5, 'refs/pr');"
+        "INSERT INTO blob VALUES (11, '2222222222222222222222222222222222222222', 10, 2, 1),"
+        "                        (12, '3333333333333333333333333333333333333333', 20, 0, 4);"
+        "INSERT INTO repo_blob VALUES (5, 11), (5, 12);"
+        "INSERT INTO entry VALUES (8, 0, 0, 0, '', '', NULL, 0), (8, 1, 0, 1, 'sub', 'sub', NULL, 0),"
+        "                         (8, 2, 1, 2, 'a', NULL, 11, 1), (8, 3, 1, 2, 'b', NULL, 12, 1);";
+
+START_TEST(older_version)
+{
+        struct conn *k;
+        struct entry e;
+        struct ref ref;
+        struct ref_dir dir;
+        struct blob_row blob;
+        CLEANUP_FREE char *schema = NULL;
+        char pragma[64];
+        int64_t from;
+
+        test_open();
+        cat = catalog_close(cat);
+        schema = strdup(schema_of(test_path));
+        unlink(test_path);
+
+        snprintf(pragma, sizeof(pragma), "PRAGMA application_id = %d", CATALOG_APPLICATION_ID);
+        raw_sql(test_path, pragma);
+        ck_assert_int_eq(conn_open(test_path, CONN_WRITER, &k), 0);
+        ck_assert_int_eq(catalog_migrate(k, catalog_steps, 1, &from), 0);
+        conn_close(k);
+        raw_sql(test_path, version_1_rows);
+
+        test_open();
+        ck_assert(!catalog_is_new(cat));
+        ck_assert_uint_eq(catalog_epoch(cat), 77); /* old handles stay good */
+        ck_assert_int_eq(entry_next(8, 1, 2, &e), 0);
+        ck_assert_str_eq(e.name, "b");
+        ck_assert_int_eq(e.blob, 12);
+        ck_assert_uint_eq(e.incarnation, 4);
+        ck_assert_int_eq(entry_next(8, 1, 3, &e), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_entry_lookup(cat, 8, 1, "a", &e), 0);
+        ck_assert_uint_eq(e.pos, 2);
+        ck_assert_int_eq(ref_above(5, 3, &ref), 0);
+        ck_assert_str_eq(ref.name, "refs/pr/1");
+        ck_assert_int_eq(ref_dir_above(5, 6, &dir), 0);
+        ck_assert_int_eq(dir.id, 7);
+        ck_assert_int_eq(blob_next(5, 11, &blob), 0);
+        ck_assert_int_eq(blob.id, 12);
+        ck_assert_int_eq(catalog_blob_next_in_state(cat, BLOB_COMPLETE, 0, &blob), 0);
+        ck_assert_int_eq(blob.id, 11);
+        check_invariants();
+        cat = catalog_close(cat);
+        ck_assert_int_eq(raw_number(test_path, "PRAGMA user_version"), CATALOG_VERSION);
+        ck_assert_str_eq(schema_of(test_path), schema);
 }
 END_TEST
 
@@ -583,6 +662,7 @@ int main(void)
                 cannot_be_opened,
                 after_kill,
                 migration_steps,
+                older_version,
                 newer_version,
                 newer_version_in_the_log,
                 foreign_database,
