@@ -390,6 +390,7 @@ int hub_refs(struct hub *h, enum repo_type type, const char *name, uint64_t dead
 void hub_location_done(struct hub_location *l)
 {
         free(l->url);
+        free(l->bytes);
         *l = (struct hub_location){};
 }
 
