@@ -443,6 +443,7 @@ START_TEST(a_read_gives_up_at_its_deadline)
 {
         struct blob *b;
         uint64_t began;
+        int r = FETCH_E_UNREACHABLE;
 
         options.read_deadline_s = 1;
         reopen();
@@ -454,7 +455,9 @@ START_TEST(a_read_gives_up_at_its_deadline)
         ck_assert_uint_ge(clock_ms() - began, 900);
         ck_assert_uint_le(FAKE_GET(ranges), 8);
         FAKE_SET(range_failures, 0);
-        ck_assert_int_eq(do_read(b, 0, 100), 0);
+        for (int i = 0; i < 5 && r == FETCH_E_UNREACHABLE; i++)
+                r = do_read(b, 0, 100); /* the pause after the failures may be longer than the deadline */
+        ck_assert_int_eq(r, 0);
         blob_unref(b);
 }
 END_TEST
