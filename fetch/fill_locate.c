@@ -41,8 +41,8 @@ void location_unref(struct fill_location *l)
 
 void fill_drop_location(struct fill *f)
 {
-        if (f->location && f->location->at.size == HUB_SIZE_UNSAID)
-                f->locate_full = true; /* it may have led to another redirect */
+        if (f->location && f->location->at.own_origin)
+                f->locate_full = true; /* it may have led to another redirect, whatever it said of the file */
         location_unref(f->location);
         f->location = NULL;
 }

@@ -46,7 +46,7 @@ static struct fake {
         uint64_t corrupt_at;   /* of files[0]: this byte is wrong when it is sent next */
         uint64_t lie;          /* added to the size that a location tells */
         bool elsewhere;        /* small files do not come with their location */
-        bool unsaid;           /* a short lookup does not tell the size */
+        bool own, unsaid;      /* a short lookup ends at the hub itself; it does not tell the size */
         bool hold;             /* ranges wait before their first byte */
         uint64_t hold_at;      /* ranges of files[0] wait before this byte, and behind it */
         bool hold_names;       /* infos wait */
@@ -236,8 +236,10 @@ static void fake_answer_locate(struct fake_call *c)
                 fake_fill(at.bytes, 0, fake.files[c->file].size);
                 fake.taken++;
                 fake.bytes += at.size;
-        } else if (c->how == HUB_LOCATE_SHORT && fake.unsaid) {
-                at.size = HUB_SIZE_UNSAID;
+        } else if (c->how == HUB_LOCATE_SHORT && fake.own) {
+                at.own_origin = true;
+                if (fake.unsaid)
+                        at.size = HUB_SIZE_UNSAID;
         }
         pthread_mutex_unlock(&fake.lock);
         c->locate(c->arg, r, r == 0 ? &at : NULL);

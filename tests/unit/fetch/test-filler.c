@@ -313,11 +313,11 @@ START_TEST(a_small_file_of_another_size_is_not_taken)
 }
 END_TEST
 
-START_TEST(a_short_location_that_fails_is_looked_up_in_full)
+static void fail_short_location(void)
 {
         struct blob *b = get_blob(0);
 
-        FAKE_SET(unsaid, true);
+        FAKE_SET(own, true);
         ck_assert_int_eq(do_open(b), 0);
         ck_assert_uint_eq(FAKE_GET(full), 0);
         FAKE_SET(range_result, HUB_E_EXPIRED);
@@ -325,6 +325,18 @@ START_TEST(a_short_location_that_fails_is_looked_up_in_full)
         ck_assert_int_eq(do_read(b, 0, 100), 0);
         ck_assert_uint_eq(FAKE_GET(full), 1);
         blob_unref(b);
+}
+
+START_TEST(a_short_location_that_fails_is_looked_up_in_full)
+{
+        fail_short_location();
+}
+END_TEST
+
+START_TEST(a_short_location_without_a_size_that_fails_is_looked_up_in_full)
+{
+        FAKE_SET(unsaid, true);
+        fail_short_location();
 }
 END_TEST
 
@@ -642,6 +654,7 @@ int main(void)
         tcase_add_test(t, a_small_file_that_lies_elsewhere);
         tcase_add_test(t, a_small_file_of_another_size_is_not_taken);
         tcase_add_test(t, a_short_location_that_fails_is_looked_up_in_full);
+        tcase_add_test(t, a_short_location_without_a_size_that_fails_is_looked_up_in_full);
         tcase_add_test(t, a_server_without_ranges_is_asked_for_all);
         tcase_add_test(t, a_wrong_hash_is_fetched_again);
         tcase_add_test(t, a_wrong_hash_twice_is_corrupt);
