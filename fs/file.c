@@ -199,25 +199,38 @@ static int read_held(struct request *rq, struct blob *b, char *buffer, uint64_t 
         return -EIO;
 }
 
+/* Writes the answer to a read, @len bytes at @data. False: the kernel could not copy them (the file was
+ * cut, the disk failed); to who waits it has said EIO then. */
+static bool write_answer(struct request *rq, void *data, size_t len)
+{
+        struct fuse_out_header header = { .len = (uint32_t)(sizeof(header) + len), .unique = rq->unique };
+        struct iovec iov[2] = { { &header, sizeof(header) }, { data, len } };
+
+        /* -1 with another error: nobody waits for it any more */
+        return writev(fuse_session_fd(rq->fs->se), iov, 2) >= 0 || (errno != EFAULT && errno != ENOMEM);
+}
+
 /*
  * Answers straight out of the page cache of the store's file: the kernel copies from a mapping of it,
  * which spares a copy into a buffer. libfuse would give the request up where that fails, so the answer
- * is written here. False: not answered (the file was cut, or cannot be mapped).
+ * is written here. What is given up meanwhile (see read_held()) is not sent: the range is looked at
+ * once the pages of the file that was then the blob's are there. False: not answered.
  */
-static bool reply_mapped(struct request *rq, int fd, uint64_t end)
+static bool reply_mapped(struct request *rq, struct blob *b, uint64_t end)
 {
         uint64_t from = rq->offset & ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
-        struct fuse_out_header header = { .len = (uint32_t)(sizeof(header) + (end - rq->offset)),
-                                          .unique = rq->unique };
-        struct iovec iov[2] = { { &header, sizeof(header) } };
-        void *map = mmap(NULL, end - from, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, (off_t)from);
+        uint32_t before = blob_incarnation(b);
+        int fd = blob_fd(b);
+        void *map;
         bool answered;
 
+        if (fd < 0)
+                return false;
+        map = mmap(NULL, end - from, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, (off_t)from);
         if (map == MAP_FAILED)
                 return false;
-        iov[1] = (struct iovec){ (char *)map + (rq->offset - from), end - rq->offset };
-        /* -1 with another error: nobody waits for it any more */
-        answered = writev(fuse_session_fd(rq->fs->se), iov, 2) >= 0 || (errno != EFAULT && errno != ENOMEM);
+        answered = blob_holds(b, rq->offset, end) && (before | 1) == (blob_incarnation(b) | 1) &&
+                   write_answer(rq, (char *)map + (rq->offset - from), end - rq->offset);
         munmap(map, end - from);
         if (answered)
                 fuse_reply_none(rq->req); /* sends nothing, gives up the request */
@@ -230,9 +243,7 @@ static int read_large(struct request *rq, struct blob *b, uint64_t end)
 
         if (r != 0)
                 return r;
-        if (blob_holds(b, rq->offset, end) && reply_mapped(rq, blob_fd(b), end))
-                return 0;
-        return -EAGAIN;
+        return reply_mapped(rq, b, end) ? 0 : -EAGAIN;
 }
 
 static int read_small(struct request *rq, struct blob *b, uint64_t end)
