@@ -221,6 +221,7 @@ static bool reply_mapped(struct request *rq, struct blob *b, uint64_t end)
         uint64_t from = rq->offset & ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
         uint32_t before = blob_incarnation(b);
         int fd = blob_fd(b);
+        struct stat st;
         void *map;
         bool answered;
 
@@ -230,6 +231,7 @@ static bool reply_mapped(struct request *rq, struct blob *b, uint64_t end)
         if (map == MAP_FAILED)
                 return false;
         answered = blob_holds(b, rq->offset, end) && (before | 1) == (blob_incarnation(b) | 1) &&
+                   fstat(fd, &st) == 0 && (uint64_t)st.st_size >= end && /* else zeros, in its last page */
                    write_answer(rq, (char *)map + (rq->offset - from), end - rq->offset);
         munmap(map, end - from);
         if (answered)

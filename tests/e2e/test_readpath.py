@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 import random
 import subprocess
@@ -63,3 +65,21 @@ def test_reads_here_and_there_are_not_read_ahead(wfs: Weightfs, hub: Hub, big: S
             at = rng.randrange(1, BIG // 4096) * 4096
             assert os.pread(f.fileno(), 4096, at) == big.read(at, at + 4096)
     assert big_bytes(hub) <= 40 * 68 * 1024, "4 KiB are asked for, not a megabyte"
+
+
+def test_a_file_that_somebody_cut_is_an_error_and_nothing_worse(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
+    """Large reads are answered from a mapping of the file: what is gone must neither end the daemon nor be zeros."""
+    wfs.start("--complete", "never")
+    path = wfs.snapshot("org/big") / "model.safetensors"
+    with open(os.open(path, os.O_RDONLY | os.O_DIRECT), "rb", buffering=0) as f, mmap.mmap(-1, MIB) as buffer:
+        assert os.preadv(f.fileno(), [buffer], 0) == MIB
+        assert buffer[:] == big.read(0, MIB)
+        (partial,) = wfs.store.glob(f"partial/*/{big.sha256}")
+        for size in MIB - 100, MIB // 2:  # within its last page, and of whole pages
+            os.truncate(partial, size)
+            with pytest.raises(OSError) as raised:
+                os.preadv(f.fileno(), [buffer], 0)
+            assert raised.value.errno == errno.EIO
+        assert os.preadv(f.fileno(), [memoryview(buffer)[:MIB // 2]], 0) == MIB // 2
+        assert buffer[:MIB // 2] == big.read(0, MIB // 2)
+    assert wfs.ready()
