@@ -156,7 +156,8 @@ struct repo_name {
         char name[REPO_NAME_MAX + 1], hub_name[REPO_NAME_MAX + 1];
         bool resolved;
 };
-/* The same for many, in one transaction. */
+/* The same for many that were just found, in one transaction; of those that are resolved by now more is
+ * known already: they stay as they are. */
 int catalog_repos_put(struct catalog *c, const struct repo_name *repos, size_t count);
 int catalog_repo_set_scanned(struct catalog *c, int64_t id);
 

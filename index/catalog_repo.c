@@ -135,9 +135,12 @@ static int repos_put_locked(struct catalog *c, const struct repo_name *repos, si
         int r;
 
         r = txn_begin(&txn, c->writer);
-        for (size_t i = 0; i < count && r == 0; i++)
-                r = repo_change(c->writer, repos[i].type, repos[i].name, repos[i].hub_name, repos[i].resolved,
-                                &repo);
+        for (size_t i = 0; i < count && r == 0; i++) {
+                r = repo_load_name(c->writer, repos[i].type, repos[i].name, &repo);
+                if (r == CATALOG_E_NONE || (r == 0 && !repo.resolved))
+                        r = repo_change(c->writer, repos[i].type, repos[i].name, repos[i].hub_name,
+                                        repos[i].resolved, &repo);
+        }
         return r == 0 ? txn_commit(&txn) : r;
 }
 

@@ -36,6 +36,30 @@ START_TEST(repo_rows)
 }
 END_TEST
 
+START_TEST(repos_that_were_found)
+{
+        static const struct repo_name found[] = {
+                { REPO_MODEL, "o/asked", "o/asked", true },
+                { REPO_MODEL, "o/new", "o/new", true },
+                { REPO_MODEL, "o/renamed", "o/renamed", true }, /* its hub_name came after it was found */
+        };
+        static const struct repo_name bad[] = { { REPO_MODEL, "o/fine", "o/fine", true }, { REPO_MODEL, "..", "o/r", true } };
+        struct repo r;
+
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "o/asked", "o/asked", false, &r), 0);
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "o/renamed", "present/name", true, &r), 0);
+        ck_assert_int_eq(catalog_repos_put(cat, found, ARRAY_SIZE(found)), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(found); i++) {
+                ck_assert_int_eq(catalog_repo_find(cat, REPO_MODEL, found[i].name, &r), 0);
+                ck_assert(r.resolved);
+        }
+        ck_assert_str_eq(r.hub_name, "present/name");
+        ck_assert_int_eq(catalog_repos_put(cat, bad, ARRAY_SIZE(bad)), -EINVAL);
+        ck_assert_int_eq(catalog_repo_find(cat, REPO_MODEL, "o/fine", &r), CATALOG_E_NONE);
+        ck_assert_int_eq(catalog_repos_put(cat, NULL, 0), 0);
+}
+END_TEST
+
 START_TEST(repo_listing)
 {
         struct repo r = { .id = 0 };
@@ -244,6 +268,7 @@ END_TEST
 int main(void)
 {
         const TTest *const tests[] = { repo_rows,   repo_listing,
+                                       repos_that_were_found,
                                        orgs,        orgs_are_bounded,
                                        org_listing, ref_values,
                                        ref_folders, same_ref_for_same_sha_after_reopen };
