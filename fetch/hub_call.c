@@ -380,7 +380,7 @@ static void try_new_token(struct hub_call *c)
         bool changed;
         int r = call_renew_token(c, &changed);
 
-        if (r < 0) {
+        if (r != 0) {
                 call_finish(c, r);
         } else if (changed) {
                 log_debug("%s: the token changed; once more", c->kind->word);

@@ -31,16 +31,14 @@ static bool path_is_plain(const char *path)
         return true;
 }
 
-/* One component. A link gives -ELOOP, also where a folder was asked for (the kernel: ENOTDIR). */
-static int open_component(int dirfd, const char *name, int flags, mode_t mode, int *ret_fd)
+/* One component: a descriptor. A link gives -ELOOP, also where a folder was asked for (the kernel: ENOTDIR). */
+static int open_component(int dirfd, const char *name, int flags, mode_t mode)
 {
         struct stat st;
         int fd = openat(dirfd, name, flags | O_NOFOLLOW | O_CLOEXEC, mode);
 
-        if (fd >= 0) {
-                *ret_fd = fd;
-                return 0;
-        }
+        if (fd >= 0)
+                return fd;
         if (errno == ENOTDIR && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
                 return -ELOOP;
         return -errno;
@@ -51,7 +49,7 @@ static int open_by_component(int dirfd, const char *path, int flags, mode_t mode
         CLEANUP_FD int at = -1;
         char name[NAME_MAX + 1];
         const char *p = path, *slash;
-        int r;
+        int fd;
 
         while ((slash = strchr(p, '/'))) {
                 size_t n = (size_t)(slash - p);
@@ -61,14 +59,18 @@ static int open_by_component(int dirfd, const char *path, int flags, mode_t mode
                         return -ENAMETOOLONG;
                 memcpy(name, p, n);
                 name[n] = '\0';
-                r = open_component(at >= 0 ? at : dirfd, name, O_PATH | O_DIRECTORY, 0, &next);
-                if (r < 0)
-                        return r;
+                next = open_component(at >= 0 ? at : dirfd, name, O_PATH | O_DIRECTORY, 0);
+                if (next < 0)
+                        return next;
                 cleanup_fd(&at);
                 at = next;
                 p = slash + 1;
         }
-        return open_component(at >= 0 ? at : dirfd, p, flags, mode, ret_fd);
+        fd = open_component(at >= 0 ? at : dirfd, p, flags, mode);
+        if (fd < 0)
+                return fd;
+        *ret_fd = fd;
+        return 0;
 }
 
 int dir_open(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd)
@@ -120,8 +122,8 @@ int dir_sync(int fd)
         return 0;
 }
 
-/* One folder below @dirfd. */
-static int ensure_component(int dirfd, const char *name, mode_t mode, int *ret_fd)
+/* One folder below @dirfd: a descriptor. */
+static int ensure_component(int dirfd, const char *name, mode_t mode)
 {
         CLEANUP_FD int fd = -1;
         bool made;
@@ -133,13 +135,12 @@ static int ensure_component(int dirfd, const char *name, mode_t mode, int *ret_f
         if (!made && errno != EEXIST) {
                 r = -errno;
                 /* EROFS and EACCES may come before EEXIST; a folder that is there will do */
-                if (open_component(dirfd, name, O_RDONLY | O_DIRECTORY, 0, ret_fd) == 0)
-                        return 0;
-                return r;
+                fd = open_component(dirfd, name, O_RDONLY | O_DIRECTORY, 0);
+                return fd >= 0 ? take_fd(&fd) : r;
         }
-        r = open_component(dirfd, name, O_RDONLY | O_DIRECTORY, 0, &fd);
-        if (r < 0)
-                return r;
+        fd = open_component(dirfd, name, O_RDONLY | O_DIRECTORY, 0);
+        if (fd < 0)
+                return fd;
         if (made) {
                 if (fchmod(fd, mode) < 0) /* whatever the umask says */
                         return -errno;
@@ -147,15 +148,13 @@ static int ensure_component(int dirfd, const char *name, mode_t mode, int *ret_f
                 if (r < 0)
                         return r;
         }
-        *ret_fd = take_fd(&fd);
-        return 0;
+        return take_fd(&fd);
 }
 
 int dir_ensure(int dirfd, const char *path, mode_t mode, int *ret_fd)
 {
         CLEANUP_FD int at = -1;
         char name[NAME_MAX + 1];
-        int r;
 
         if (!path_is_plain(path))
                 return -EINVAL;
@@ -167,9 +166,9 @@ int dir_ensure(int dirfd, const char *path, mode_t mode, int *ret_fd)
                         return -ENAMETOOLONG;
                 memcpy(name, p, n);
                 name[n] = '\0';
-                r = ensure_component(at >= 0 ? at : dirfd, name, mode, &next);
-                if (r < 0)
-                        return r;
+                next = ensure_component(at >= 0 ? at : dirfd, name, mode);
+                if (next < 0)
+                        return next;
                 cleanup_fd(&at);
                 at = next;
                 p += n;
