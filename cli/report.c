@@ -207,29 +207,41 @@ static void add_blob(struct index *ix, const struct blob_row *row, uint64_t held
         json_array_append_new(list, one);
 }
 
-static int report_blobs(struct index *ix, enum blob_state state, json_t **ret)
+int report_incomplete(struct index *ix, json_t **ret)
+{
+        CLEANUP_FREE struct blob_row *rows = NULL;
+        json_t *list;
+        size_t count;
+        int r;
+
+        r = blobs_begun(ix->blobs, &rows, &count);
+        if (r < 0)
+                return r;
+        list = json_array();
+        for (size_t i = 0; i < count; i++) {
+                uint64_t held = held_of(ix, rows[i].id, rows[i].state, rows[i].size, rows[i].etag);
+
+                if (held > 0)
+                        add_blob(ix, &rows[i], held, list);
+        }
+        *ret = list;
+        return 0;
+}
+
+static int report_quarantined(struct index *ix, json_t **ret)
 {
         struct blob_row row = {};
         json_t *list = json_array();
         int r;
 
-        while ((r = catalog_blob_next_in_state(ix->catalog, state, row.id, &row)) == 0) {
-                uint64_t held = held_of(ix, row.id, row.state, row.size, row.etag);
-
-                if (held > 0 || state == BLOB_QUARANTINED)
-                        add_blob(ix, &row, held, list);
-        }
+        while ((r = catalog_blob_next_in_state(ix->catalog, BLOB_QUARANTINED, row.id, &row)) == 0)
+                add_blob(ix, &row, held_of(ix, row.id, row.state, row.size, row.etag), list);
         if (r < 0) {
                 json_decref(list);
                 return r;
         }
         *ret = list;
         return 0;
-}
-
-int report_incomplete(struct index *ix, json_t **ret)
-{
-        return report_blobs(ix, BLOB_FILLING, ret);
 }
 
 static json_t *report_fills(struct fetch *f)
@@ -297,7 +309,7 @@ int report_status(struct service *s, json_t **ret)
 {
         CLEANUP_FREE struct fs_status *fs = calloc(1, sizeof(*fs));
         json_t *mount, *quarantined;
-        int r = fs ? report_blobs(&s->index, BLOB_QUARANTINED, &quarantined) : -ENOMEM;
+        int r = fs ? report_quarantined(&s->index, &quarantined) : -ENOMEM;
 
         if (r < 0)
                 return r;

@@ -19,7 +19,6 @@
 #define LOG_COMPONENT "adopt"
 #include "base/log.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -43,12 +42,6 @@ struct listing {
         struct listed_file *files; /* strings on the heap */
         size_t count, capacity;
 };
-
-static void cleanup_dir(DIR **d)
-{
-        if (*d)
-                closedir(*d);
-}
 
 static void listing_done(struct listing *l)
 {
@@ -86,22 +79,6 @@ static bool passed_over(int r)
 {
         return r == -ENOENT || r == -ELOOP || r == -ENOTDIR || r == -EINVAL || r == -EACCES || r == -EPERM ||
                r == -EBADMSG || r == -EFBIG || r == -ENAMETOOLONG;
-}
-
-/* A folder's entries. */
-static int list_folder(int parent, const char *path, DIR **ret)
-{
-        int fd, r = dir_open(parent, path, O_RDONLY | O_DIRECTORY, 0, &fd);
-
-        if (r < 0)
-                return r;
-        *ret = fdopendir(fd);
-        if (!*ret) {
-                r = -errno;
-                cleanup_fd(&fd);
-                return r;
-        }
-        return 0;
 }
 
 /* The next name that is not hidden, or NULL: at the end with 0 in @ret_r. */
@@ -165,9 +142,9 @@ static int adopt_name(struct catalog *c, struct store *s, const char *folder, st
 int adopt_names(struct catalog *c, struct store *s)
 {
         CLEANUP_FREE struct names *names = calloc(1, sizeof(*names));
-        CLEANUP(cleanup_dir) DIR *d = NULL;
+        CLEANUP_DIR DIR *d = NULL;
         const struct dirent *e;
-        int r = names ? list_folder(store_hub_fd(s), ".", &d) : -ENOMEM;
+        int r = names ? dir_list(store_hub_fd(s), ".", &d) : -ENOMEM;
 
         while (r == 0 && (e = next_name(d, &r)))
                 r = adopt_name(c, s, e->d_name, names);
@@ -213,9 +190,9 @@ static int add_link(const struct scan *x, int dir, const char *name, const char 
 static int walk_snapshot(const struct scan *x, int parent, const char *folder, char *path, size_t len,
                          unsigned depth, struct listing *l)
 {
-        CLEANUP(cleanup_dir) DIR *d = NULL;
+        CLEANUP_DIR DIR *d = NULL;
         struct dirent *e;
-        int r = list_folder(parent, folder, &d);
+        int r = dir_list(parent, folder, &d);
 
         if (r < 0)
                 return passed_over(r) ? 0 : r;
@@ -301,9 +278,9 @@ static int adopt_commit(struct scan *x, const char *sha)
 /* Commits are known from their snapshot's folder, from their tree, or both. */
 static int adopt_commits(struct scan *x, const char *folder, const char *suffix)
 {
-        CLEANUP(cleanup_dir) DIR *d = NULL;
+        CLEANUP_DIR DIR *d = NULL;
         const struct dirent *e;
-        int r = list_folder(x->dir, folder, &d);
+        int r = dir_list(x->dir, folder, &d);
 
         if (r < 0)
                 return passed_over(r) ? 0 : r;
@@ -355,9 +332,9 @@ static int adopt_ref(struct scan *x, int dir, const char *file, const char *name
 
 static int walk_refs(struct scan *x, int parent, const char *folder, const char *prefix, unsigned depth)
 {
-        CLEANUP(cleanup_dir) DIR *d = NULL;
+        CLEANUP_DIR DIR *d = NULL;
         const struct dirent *e;
-        int r = list_folder(parent, folder, &d);
+        int r = dir_list(parent, folder, &d);
 
         if (r < 0 || depth > REF_DEPTH_MAX)
                 return r < 0 && !passed_over(r) ? r : 0;
@@ -411,11 +388,11 @@ static int adopt_blob(struct scan *x, const char *etag, int64_t ids[BATCH], size
 
 static int adopt_blobs(struct scan *x)
 {
-        CLEANUP(cleanup_dir) DIR *d = NULL;
+        CLEANUP_DIR DIR *d = NULL;
         const struct dirent *e;
         int64_t ids[BATCH];
         size_t count = 0;
-        int r = list_folder(x->dir, "blobs", &d);
+        int r = dir_list(x->dir, "blobs", &d);
 
         if (r < 0)
                 return passed_over(r) ? 0 : r;

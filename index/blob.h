@@ -45,6 +45,10 @@ int blobs_get(struct blobs *t, int64_t id, struct blob **ret);
 struct blob *blob_ref(struct blob *b);
 struct blob *blob_unref(struct blob *b); /* NULL is allowed; returns NULL */
 
+/* The rows of blobs that are being filled and have a file in partial/, by id; the caller frees them.
+ * How much of one is held, perhaps nothing, blob_held_bytes() says. 0 or negative errno. */
+int blobs_begun(struct blobs *t, struct blob_row **ret, size_t *ret_count);
+
 int64_t blob_id(const struct blob *b);
 uint64_t blob_size(const struct blob *b);
 const char *blob_etag(const struct blob *b);

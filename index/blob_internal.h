@@ -1,6 +1,6 @@
 /*
  * Inside of a blob at run time, shared by blob.c (table, reading), blob_fill.c (writing, extents),
- * blob_hash.c (the running hash) and blob_finish.c (becoming whole).
+ * blob_hash.c (the running hash), blob_finish.c (becoming whole) and blob_begun.c (what partial/ holds).
  *
  * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, lock. The table's and a
  * blob's lock are never held over more than a small write to the extent map's page cache, or its rename.

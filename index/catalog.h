@@ -237,7 +237,10 @@ int catalog_blob_renew(struct catalog *c, int64_t id, struct blob_row *ret);
  * (0, 0) for the first. Used for the URL to fetch from and for the links to make. */
 int catalog_blob_place_next(struct catalog *c, int64_t blob, int64_t after_commit, uint32_t after_pos,
                             struct repo *ret_repo, struct commit *ret_commit, struct entry *ret_entry);
-/* The lowest blob id above @after in @state, any repo: what to verify, what is incomplete. */
+/* The blob of @etag with the smallest size above @above (-1: the first): one etag may come in several. */
+int catalog_blob_next_of_etag(struct catalog *c, const char *etag, int64_t above, struct blob_row *ret);
+/* The lowest blob id above @after in @state, any repo: what to verify, what is quarantined. -EINVAL for
+ * BLOB_FILLING, in which nearly all are: see blobs_begun(). */
 int catalog_blob_next_in_state(struct catalog *c, enum blob_state state, int64_t after,
                                struct blob_row *ret);
 

@@ -61,13 +61,19 @@ int catalog_blobs_in_repo(struct catalog *c, int64_t repo, int64_t after, struct
                                 PARAMS(P_INT(repo), P_INT(after)), blob_read, ret);
 }
 
+int catalog_blob_next_of_etag(struct catalog *c, const char *etag, int64_t above, struct blob_row *ret)
+{
+        return catalog_get(c, BLOB_SELECT "WHERE b.etag = ?1 AND b.size > ?2 ORDER BY b.size LIMIT 1",
+                           PARAMS(P_TEXT(etag), P_INT(above)), blob_read, ret);
+}
+
 int catalog_blob_next_in_state(struct catalog *c, enum blob_state state, int64_t after, struct blob_row *ret)
 {
-        /* nearly all are being filled: those go by their ids, the others by an index of their own */
-        return catalog_get(c, state == BLOB_FILLING ?
-                                      BLOB_SELECT "WHERE b.state = ?1 AND b.id > ?2 ORDER BY b.id LIMIT 1" :
-                                      BLOB_SELECT "WHERE b.state <> 0 AND b.state = ?1 AND b.id > ?2"
-                                                  " ORDER BY b.id LIMIT 1",
+        if (state == BLOB_FILLING)
+                return -EINVAL;
+        /* the index has the others alone */
+        return catalog_get(c,
+                           BLOB_SELECT "WHERE b.state <> 0 AND b.state = ?1 AND b.id > ?2 ORDER BY b.id LIMIT 1",
                            PARAMS(P_INT(state), P_INT(after)), blob_read, ret);
 }
 

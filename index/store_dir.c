@@ -112,6 +112,22 @@ int dir_open_regular(int dirfd, const char *path, int *ret_fd, struct stat *ret)
         return 0;
 }
 
+int dir_list(int dirfd, const char *path, DIR **ret)
+{
+        CLEANUP_FD int fd = -1;
+        int r = dir_open(dirfd, path, O_RDONLY | O_DIRECTORY, 0, &fd);
+        DIR *d;
+
+        if (r < 0)
+                return r;
+        d = fdopendir(fd);
+        if (!d)
+                return -errno;
+        take_fd(&fd); /* it belongs to the listing now */
+        *ret = d;
+        return 0;
+}
+
 int dir_sync(int fd)
 {
         if (FAULT("store.fsync"))

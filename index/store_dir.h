@@ -13,6 +13,7 @@
 
 #include "base/util.h"
 
+#include <dirent.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
@@ -46,6 +47,10 @@ int dir_open(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd);
 int dir_open_regular(int dirfd, const char *path, int *ret_fd, struct stat *ret);
 /* A folder, made with its parents where missing (@mode, umask ignored), each durable. */
 int dir_ensure(int dirfd, const char *path, mode_t mode, int *ret_fd);
+/* The names in a folder, for readdir(3). */
+int dir_list(int dirfd, const char *path, DIR **ret);
+DEFINE_CLEANUP(DIR *, dir, closedir)
+#define CLEANUP_DIR CLEANUP(cleanup_dir)
 int dir_sync(int fd);
 
 /* ---- temporary names ---- */

@@ -252,6 +252,38 @@ START_TEST(maps_that_do_not_fit)
 }
 END_TEST
 
+/* Of all that is being filled, what somebody began. */
+START_TEST(begun)
+{
+        const struct listed_file cut = { "cut.bin", etag, SIZE - 1 };
+        struct blob_row *rows = NULL;
+        struct blob *b, *small, *whole;
+        size_t count = 9;
+
+        ASSERT_OK(blobs_begun(ix.blobs, &rows, &count));
+        ck_assert_uint_eq(count, 0);
+        free(rows);
+        add_commit(repo_a, COMMIT_B, &cut, 1); /* the same etag in another size */
+        small = open_blob(small_etag, 6);
+        ASSERT_OK(blob_write(small, "he", 2, 0));
+        b = open_blob(etag, SIZE);
+        fill(b, 0, 10);
+        whole = open_blob(empty_etag, 0);
+        ASSERT_OK(blob_finish(whole, NULL));
+        put_text(partial(".odd"), "no blob's");
+        ASSERT_OK(blobs_begun(ix.blobs, &rows, &count));
+        ck_assert_uint_eq(count, 3);
+        ck_assert_int_eq(rows[0].id, blob_id(b));
+        ck_assert_str_eq(rows[0].etag, etag);
+        ck_assert_int_eq(rows[1].id, blob_id(small));
+        ck_assert_uint_eq(rows[2].size, SIZE - 1);
+        free(rows);
+        blob_unref(small);
+        blob_unref(b);
+        blob_unref(whole);
+}
+END_TEST
+
 START_TEST(wrong_hash)
 {
         struct blob *b = open_blob(etag, SIZE);
@@ -700,6 +732,7 @@ int main(void)
         tcase_add_test(t, small_and_empty);
         tcase_add_test(t, restarts);
         tcase_add_test(t, maps_that_do_not_fit);
+        tcase_add_test(t, begun);
         tcase_add_test(t, wrong_hash);
         tcase_add_test(t, quarantined);
         tcase_add_test(t, vanished);

@@ -618,7 +618,8 @@ START_TEST(queries_use_indexes)
         catalog_blob_find(cat, sha_of(1), 1, &blob);
         catalog_blob_in_repo(cat, 1, sha_of(1), &blob);
         blob_next(1, 0, &blob);
-        catalog_blob_next_in_state(cat, BLOB_FILLING, 0, &blob);
+        catalog_blob_next_of_etag(cat, sha_of(1), -1, &blob);
+        catalog_blob_next_in_state(cat, BLOB_ADOPTED, 0, &blob);
         catalog_blob_place_next(cat, blob.id, 0, 0, &repo, &commit, &e);
         catalog_blob_set_state(cat, blob.id, BLOB_COMPLETE, &blob);
         catalog_repo_totals(cat, 1, &totals);

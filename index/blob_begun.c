@@ -1,0 +1,79 @@
+/*
+ * Which blobs are begun: what partial/ holds, in terms of the catalogue. The catalogue itself does not
+ * know: there a blob of which nobody ever read a byte is being filled too.
+ */
+#include "index/blob_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct begun {
+        struct blob_row *rows;
+        size_t count, capacity;
+};
+
+static void begun_done(struct begun *l)
+{
+        free(l->rows);
+}
+
+static int begun_add(struct begun *l, const struct blob_row *row)
+{
+        if (l->count == l->capacity) {
+                size_t capacity = l->capacity ? 2 * l->capacity : 16;
+                struct blob_row *grown = reallocarray(l->rows, capacity, sizeof(*grown));
+
+                if (!grown)
+                        return -ENOMEM;
+                l->rows = grown;
+                l->capacity = capacity;
+        }
+        l->rows[l->count++] = *row;
+        return 0;
+}
+
+/* A partial file has the name of its etag alone: the rows differ in size. */
+static int add_rows(struct blobs *t, const char *etag, struct begun *l)
+{
+        struct blob_row row;
+        int64_t above = -1;
+        int r;
+
+        while ((r = catalog_blob_next_of_etag(t->catalog, etag, above, &row)) == 0) {
+                above = (int64_t)row.size;
+                r = row.state == BLOB_FILLING ? begun_add(l, &row) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return r < 0 ? r : 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+        int64_t x = ((const struct blob_row *)a)->id, y = ((const struct blob_row *)b)->id;
+
+        return (x > y) - (x < y);
+}
+
+int blobs_begun(struct blobs *t, struct blob_row **ret, size_t *ret_count)
+{
+        CLEANUP(begun_done) struct begun l = {};
+        CLEANUP_DIR DIR *d = NULL;
+        struct dirent *e;
+        int r = 0;
+
+        if (store_partial_fd(t->store) >= 0)
+                r = dir_list(store_partial_fd(t->store), ".", &d);
+        while (d && r == 0 && (errno = 0, e = readdir(d)))
+                if (etag_valid(e->d_name)) /* the maps and drafts beside it are none */
+                        r = add_rows(t, e->d_name, &l);
+        if (d && r == 0)
+                r = -errno;
+        if (r < 0)
+                return r;
+        if (l.count > 1)
+                qsort(l.rows, l.count, sizeof(*l.rows), by_id);
+        *ret_count = l.count;
+        *ret = take_ptr(l.rows);
+        return 0;
+}
