@@ -65,7 +65,7 @@ bool place_is_odd(int r)
                r == -ENAMETOOLONG || r == -ESTALE || r == -EACCES || r == -EPERM;
 }
 
-int blob_open_whole(struct blob *b, int *ret_fd)
+int blob_find_whole(struct blob *b, struct repo *ret_repo, int *ret_fd)
 {
         CLEANUP(place_walk_done) struct place_walk w = {};
         int result = -ENOENT, r;
@@ -78,6 +78,7 @@ int blob_open_whole(struct blob *b, int *ret_fd)
                         continue;
                 r = store_blob_open(b->table->store, w.repo.type, w.repo.hub_name, b->etag, &fd, &size);
                 if (r == 0 && size == b->size) {
+                        *ret_repo = w.repo;
                         *ret_fd = take_fd(&fd);
                         return 0;
                 }
@@ -160,9 +161,10 @@ static int switch_fd(struct blob *b, int *fd)
 static int settle(struct blob *b, const struct blob_row *row)
 {
         CLEANUP_FD int fd = -1;
+        struct repo repo;
         int r;
 
-        r = row->state == BLOB_QUARANTINED ? -ENOENT : blob_open_whole(b, &fd);
+        r = row->state == BLOB_QUARANTINED ? -ENOENT : blob_find_whole(b, &repo, &fd);
         if (r < 0 && r != -ENOENT)
                 return r;
         if (r == 0) {

@@ -320,39 +320,17 @@ int blob_readmit(struct blob *b)
 
 /* ---- late places ---- */
 
-/* The first repo that has a fitting file. */
-static int find_source(struct blob *b, struct repo *ret)
-{
-        CLEANUP(place_walk_done) struct place_walk w = {};
-        int r;
-
-        while ((r = place_walk_next(b, &w)) == 0) {
-                CLEANUP_FD int fd = -1;
-                uint64_t size;
-
-                if (!w.new_repo)
-                        continue;
-                r = store_blob_open(b->table->store, w.repo.type, w.repo.hub_name, b->etag, &fd, &size);
-                if (r == 0 && size == b->size) {
-                        *ret = w.repo;
-                        return 0;
-                }
-                if (r < 0 && !place_is_odd(r))
-                        return r;
-        }
-        return r < 0 ? r : -ENOENT;
-}
-
 int blob_link_places(struct blob *b)
 {
         CLEANUP(place_walk_done) struct place_walk w = {};
         struct store *s = b->table->store;
+        CLEANUP_FD int fd = -1;
         struct repo source;
         int r;
 
         if (!blob_state_whole(blob_state(b)))
                 return -ENODATA;
-        r = find_source(b, &source);
+        r = blob_find_whole(b, &source, &fd);
         if (r < 0)
                 return r;
         while ((r = place_walk_next(b, &w)) == 0) {

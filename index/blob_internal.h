@@ -82,8 +82,9 @@ int place_walk_next(struct blob *b, struct place_walk *w);
 /* True for errors that speak of one place (a link, a file in the way), not of the store. */
 bool place_is_odd(int r);
 
-/* Opens the blob's file in whatever repo has one of the right size. -ENOENT: none. */
-int blob_open_whole(struct blob *b, int *ret_fd);
+/* Opens the blob's file in the first repo that has one of the right size. -ENOENT: none. -EACCES, -EPERM:
+ * what is there may not be read. */
+int blob_find_whole(struct blob *b, struct repo *ret_repo, int *ret_fd);
 
 /* ---- state (blob.c) ---- */
 
