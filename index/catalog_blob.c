@@ -10,7 +10,7 @@
 
 #define BLOB_COLUMNS "b.id, b.etag, b.size, b.state, b.incarnation"
 
-static int blob_read(sqlite3_stmt *st, void *ret)
+static int row_blob(sqlite3_stmt *st, void *ret)
 {
         struct blob_row row = {
                 .id = sqlite3_column_int64(st, 0),
@@ -30,12 +30,12 @@ static int blob_read(sqlite3_stmt *st, void *ret)
 
 int blob_load(struct conn *k, int64_t id, struct blob_row *ret)
 {
-        return db_get(k, BLOB_BY_ID, PARAMS(P_INT(id)), blob_read, ret);
+        return db_get(k, BLOB_BY_ID, PARAMS(P_INT(id)), row_blob, ret);
 }
 
 int catalog_blob_get(struct catalog *c, int64_t id, struct blob_row *ret)
 {
-        return catalog_get(c, BLOB_BY_ID, PARAMS(P_INT(id)), blob_read, ret);
+        return catalog_get(c, BLOB_BY_ID, PARAMS(P_INT(id)), row_blob, ret);
 }
 
 int catalog_blob_find(struct catalog *c, const char *etag, uint64_t size, struct blob_row *ret)
@@ -43,7 +43,7 @@ int catalog_blob_find(struct catalog *c, const char *etag, uint64_t size, struct
         if (size > INT64_MAX)
                 return CATALOG_E_NONE;
         return catalog_get(c, BLOB_SELECT "WHERE b.etag = ?1 AND b.size = ?2", PARAMS(P_TEXT(etag), P_INT(size)),
-                           blob_read, ret);
+                           row_blob, ret);
 }
 
 int catalog_blob_in_repo(struct catalog *c, int64_t repo, const char *etag, struct blob_row *ret)
@@ -51,20 +51,20 @@ int catalog_blob_in_repo(struct catalog *c, int64_t repo, const char *etag, stru
         /* Two sizes for one etag: the smaller is a file cut short that was adopted. */
         return catalog_get(c, BLOB_SELECT "CROSS JOIN repo_blob r ON r.repo = ?1 AND r.blob = b.id"
                                           " WHERE b.etag = ?2 ORDER BY b.size DESC LIMIT 1",
-                           PARAMS(P_INT(repo), P_TEXT(etag)), blob_read, ret);
+                           PARAMS(P_INT(repo), P_TEXT(etag)), row_blob, ret);
 }
 
 int catalog_blobs_in_repo(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret)
 {
         return catalog_get_rows(c, "SELECT " BLOB_COLUMNS " FROM repo_blob r CROSS JOIN blob b ON b.id = r.blob"
                                    " WHERE r.repo = ?1 AND r.blob > ?2 ORDER BY r.blob",
-                                PARAMS(P_INT(repo), P_INT(after)), blob_read, ret);
+                                PARAMS(P_INT(repo), P_INT(after)), row_blob, ret);
 }
 
 int catalog_blob_next_of_etag(struct catalog *c, const char *etag, int64_t above, struct blob_row *ret)
 {
         return catalog_get(c, BLOB_SELECT "WHERE b.etag = ?1 AND b.size > ?2 ORDER BY b.size LIMIT 1",
-                           PARAMS(P_TEXT(etag), P_INT(above)), blob_read, ret);
+                           PARAMS(P_TEXT(etag), P_INT(above)), row_blob, ret);
 }
 
 int catalog_blob_next_in_state(struct catalog *c, enum blob_state state, int64_t after, struct blob_row *ret)
@@ -74,7 +74,7 @@ int catalog_blob_next_in_state(struct catalog *c, enum blob_state state, int64_t
         /* the index has the others alone */
         return catalog_get(c,
                            BLOB_SELECT "WHERE b.state <> 0 AND b.state = ?1 AND b.id > ?2 ORDER BY b.id LIMIT 1",
-                           PARAMS(P_INT(state), P_INT(after)), blob_read, ret);
+                           PARAMS(P_INT(state), P_INT(after)), row_blob, ret);
 }
 
 /* ---- state ---- */

@@ -25,7 +25,7 @@
 
 /* ---- commits ---- */
 
-static int commit_read(sqlite3_stmt *st, void *ret)
+static int row_commit(sqlite3_stmt *st, void *ret)
 {
         struct commit commit = {
                 .id = sqlite3_column_int64(st, 0),
@@ -48,28 +48,28 @@ static int commit_read(sqlite3_stmt *st, void *ret)
 
 int commit_load(struct conn *k, int64_t id, struct commit *ret)
 {
-        return db_get(k, COMMIT_BY_ID, PARAMS(P_INT(id)), commit_read, ret);
+        return db_get(k, COMMIT_BY_ID, PARAMS(P_INT(id)), row_commit, ret);
 }
 
 static int commit_load_sha(struct conn *k, int64_t repo, const char *sha, struct commit *ret)
 {
-        return db_get(k, COMMIT_BY_SHA, PARAMS(P_INT(repo), P_TEXT(sha)), commit_read, ret);
+        return db_get(k, COMMIT_BY_SHA, PARAMS(P_INT(repo), P_TEXT(sha)), row_commit, ret);
 }
 
 int catalog_commit_find(struct catalog *c, int64_t repo, const char *sha, struct commit *ret)
 {
-        return catalog_get(c, COMMIT_BY_SHA, PARAMS(P_INT(repo), P_TEXT(sha)), commit_read, ret);
+        return catalog_get(c, COMMIT_BY_SHA, PARAMS(P_INT(repo), P_TEXT(sha)), row_commit, ret);
 }
 
 int catalog_commit_get(struct catalog *c, int64_t id, struct commit *ret)
 {
-        return catalog_get(c, COMMIT_BY_ID, PARAMS(P_INT(id)), commit_read, ret);
+        return catalog_get(c, COMMIT_BY_ID, PARAMS(P_INT(id)), row_commit, ret);
 }
 
 int catalog_commit_next(struct catalog *c, int64_t repo, int64_t after, struct commit *ret)
 {
         return catalog_get(c, COMMIT_SELECT "WHERE repo = ?1 AND id > ?2 ORDER BY id LIMIT 1",
-                           PARAMS(P_INT(repo), P_INT(after)), commit_read, ret);
+                           PARAMS(P_INT(repo), P_INT(after)), row_commit, ret);
 }
 
 int catalog_commit_usable_offline(struct catalog *c, int64_t commit, bool *ret)
@@ -264,7 +264,7 @@ int catalog_commit_put(struct catalog *c, int64_t repo, const char *sha, int64_t
 /* ---- entries ---- */
 
 /* The path of a file is its folder's and its name. */
-static int entry_read_path(sqlite3_stmt *st, struct entry *e)
+static int row_entry_path(sqlite3_stmt *st, struct entry *e)
 {
         char name[ENTRY_NAME_MAX + 1];
         size_t len;
@@ -285,7 +285,7 @@ static int entry_read_path(sqlite3_stmt *st, struct entry *e)
         return 0;
 }
 
-static int entry_read(sqlite3_stmt *st, void *ret_entry)
+static int row_entry(sqlite3_stmt *st, void *ret_entry)
 {
         struct entry *ret = ret_entry;
         struct entry e = {
@@ -298,7 +298,7 @@ static int entry_read(sqlite3_stmt *st, void *ret_entry)
         const char *slash;
         int r;
 
-        r = entry_read_path(st, &e);
+        r = row_entry_path(st, &e);
         if (r == 0 && !e.is_dir) {
                 e.blob = sqlite3_column_int64(st, 7);
                 e.size = (uint64_t)sqlite3_column_int64(st, 8);
@@ -318,12 +318,12 @@ static int entry_read(sqlite3_stmt *st, void *ret_entry)
 
 int entry_load(struct conn *k, int64_t commit, uint32_t pos, struct entry *ret)
 {
-        return db_get(k, ENTRY_AT, PARAMS(P_INT(commit), P_INT(pos)), entry_read, ret);
+        return db_get(k, ENTRY_AT, PARAMS(P_INT(commit), P_INT(pos)), row_entry, ret);
 }
 
 int catalog_entry_at(struct catalog *c, int64_t commit, uint32_t pos, struct entry *ret)
 {
-        return catalog_get(c, ENTRY_AT, PARAMS(P_INT(commit), P_INT(pos)), entry_read, ret);
+        return catalog_get(c, ENTRY_AT, PARAMS(P_INT(commit), P_INT(pos)), row_entry, ret);
 }
 
 int catalog_entry_lookup(struct catalog *c, int64_t commit, uint32_t parent, const char *name,
@@ -332,7 +332,7 @@ int catalog_entry_lookup(struct catalog *c, int64_t commit, uint32_t parent, con
         if (!entry_name_valid(name))
                 return CATALOG_E_NONE; /* the root's own row has an empty name */
         return catalog_get(c, ENTRY_SELECT "WHERE e.commit_id = ?1 AND e.parent = ?2 AND e.name = ?3",
-                           PARAMS(P_INT(commit), P_INT(parent), P_TEXT(name)), entry_read, ret);
+                           PARAMS(P_INT(commit), P_INT(parent), P_TEXT(name)), row_entry, ret);
 }
 
 int catalog_entries(struct catalog *c, int64_t commit, uint32_t parent, uint32_t after,
@@ -342,11 +342,11 @@ int catalog_entries(struct catalog *c, int64_t commit, uint32_t parent, uint32_t
         return catalog_get_rows(c, ENTRY_SELECT
                                 "WHERE e.commit_id = ?1 AND e.parent = ?2 AND e.name >"
                                 " (SELECT name FROM entry WHERE commit_id = ?1 AND pos = ?3) ORDER BY e.name",
-                                PARAMS(P_INT(commit), P_INT(parent), P_INT(after)), entry_read, ret);
+                                PARAMS(P_INT(commit), P_INT(parent), P_INT(after)), row_entry, ret);
 }
 
 int catalog_entry_walk(struct catalog *c, int64_t commit, uint32_t after, struct entry *ret)
 {
         return catalog_get(c, ENTRY_SELECT "WHERE e.commit_id = ?1 AND e.pos > ?2 ORDER BY e.pos LIMIT 1",
-                           PARAMS(P_INT(commit), P_INT(after)), entry_read, ret);
+                           PARAMS(P_INT(commit), P_INT(after)), row_entry, ret);
 }

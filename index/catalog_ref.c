@@ -13,7 +13,7 @@
         "SELECT r.id, r.repo, r.name, r.commit_id, c.sha, r.checked FROM ref r JOIN commits c ON c.id = "    \
         "r.commit_id "
 
-static int ref_read(sqlite3_stmt *st, void *ret)
+static int row_ref(sqlite3_stmt *st, void *ret)
 {
         struct ref ref = {
                 .id = sqlite3_column_int64(st, 0),
@@ -35,24 +35,24 @@ static int ref_read(sqlite3_stmt *st, void *ret)
 
 static int ref_load_name(struct conn *k, int64_t repo, const char *name, struct ref *ret)
 {
-        return db_get(k, REF_BY_NAME, PARAMS(P_INT(repo), P_TEXT(name)), ref_read, ret);
+        return db_get(k, REF_BY_NAME, PARAMS(P_INT(repo), P_TEXT(name)), row_ref, ret);
 }
 
 int catalog_ref_find(struct catalog *c, int64_t repo, const char *name, struct ref *ret)
 {
-        return catalog_get(c, REF_BY_NAME, PARAMS(P_INT(repo), P_TEXT(name)), ref_read, ret);
+        return catalog_get(c, REF_BY_NAME, PARAMS(P_INT(repo), P_TEXT(name)), row_ref, ret);
 }
 
 int catalog_ref_next(struct catalog *c, int64_t repo, const char *after, struct ref *ret)
 {
         return catalog_get(c, REF_SELECT "WHERE r.repo = ?1 AND r.name > ?2 ORDER BY r.name LIMIT 1",
-                           PARAMS(P_INT(repo), P_TEXT(after)), ref_read, ret);
+                           PARAMS(P_INT(repo), P_TEXT(after)), row_ref, ret);
 }
 
 int catalog_refs(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret)
 {
         return catalog_get_rows(c, REF_SELECT "WHERE r.repo = ?1 AND r.id > ?2 ORDER BY r.id",
-                                PARAMS(P_INT(repo), P_INT(after)), ref_read, ret);
+                                PARAMS(P_INT(repo), P_INT(after)), row_ref, ret);
 }
 
 /* ---- changing ---- */
@@ -172,7 +172,7 @@ int catalog_ref_remove(struct catalog *c, int64_t repo, const char *name)
 
 #define REF_DIR_SELECT "SELECT id, repo, path FROM ref_dir "
 
-static int ref_dir_read(sqlite3_stmt *st, void *ret)
+static int row_ref_dir(sqlite3_stmt *st, void *ret)
 {
         struct ref_dir dir = { .id = sqlite3_column_int64(st, 0), .repo = sqlite3_column_int64(st, 1) };
         int r = column_text(st, 2, dir.path, sizeof(dir.path));
@@ -185,16 +185,16 @@ static int ref_dir_read(sqlite3_stmt *st, void *ret)
 int catalog_ref_dir_find(struct catalog *c, int64_t repo, const char *path, struct ref_dir *ret)
 {
         return catalog_get(c, REF_DIR_SELECT "WHERE repo = ?1 AND path = ?2", PARAMS(P_INT(repo), P_TEXT(path)),
-                           ref_dir_read, ret);
+                           row_ref_dir, ret);
 }
 
 int catalog_ref_dir_get(struct catalog *c, int64_t id, struct ref_dir *ret)
 {
-        return catalog_get(c, REF_DIR_SELECT "WHERE id = ?1", PARAMS(P_INT(id)), ref_dir_read, ret);
+        return catalog_get(c, REF_DIR_SELECT "WHERE id = ?1", PARAMS(P_INT(id)), row_ref_dir, ret);
 }
 
 int catalog_ref_dirs(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret)
 {
         return catalog_get_rows(c, REF_DIR_SELECT "INDEXED BY ref_dir_listed WHERE repo = ?1 AND id > ?2 ORDER BY id",
-                                PARAMS(P_INT(repo), P_INT(after)), ref_dir_read, ret);
+                                PARAMS(P_INT(repo), P_INT(after)), row_ref_dir, ret);
 }

@@ -14,7 +14,7 @@
 
 #define REPO_SELECT "SELECT id, type, name, hub_name, scanned, resolved FROM repo "
 
-static int repo_read(sqlite3_stmt *st, void *ret)
+static int row_repo(sqlite3_stmt *st, void *ret)
 {
         struct repo repo = {
                 .id = sqlite3_column_int64(st, 0),
@@ -37,28 +37,28 @@ static int repo_read(sqlite3_stmt *st, void *ret)
 
 int repo_load(struct conn *k, int64_t id, struct repo *ret)
 {
-        return db_get(k, REPO_BY_ID, PARAMS(P_INT(id)), repo_read, ret);
+        return db_get(k, REPO_BY_ID, PARAMS(P_INT(id)), row_repo, ret);
 }
 
 static int repo_load_name(struct conn *k, enum repo_type type, const char *name, struct repo *ret)
 {
-        return db_get(k, REPO_BY_NAME, PARAMS(P_INT(type), P_TEXT(name)), repo_read, ret);
+        return db_get(k, REPO_BY_NAME, PARAMS(P_INT(type), P_TEXT(name)), row_repo, ret);
 }
 
 int catalog_repo_find(struct catalog *c, enum repo_type type, const char *name, struct repo *ret)
 {
-        return catalog_get(c, REPO_BY_NAME, PARAMS(P_INT(type), P_TEXT(name)), repo_read, ret);
+        return catalog_get(c, REPO_BY_NAME, PARAMS(P_INT(type), P_TEXT(name)), row_repo, ret);
 }
 
 int catalog_repo_get(struct catalog *c, int64_t id, struct repo *ret)
 {
-        return catalog_get(c, REPO_BY_ID, PARAMS(P_INT(id)), repo_read, ret);
+        return catalog_get(c, REPO_BY_ID, PARAMS(P_INT(id)), row_repo, ret);
 }
 
 int catalog_repo_next(struct catalog *c, enum repo_type type, int64_t after, struct repo *ret)
 {
         return catalog_get(c, REPO_SELECT "WHERE resolved AND type = ?1 AND id > ?2 ORDER BY id LIMIT 1",
-                           PARAMS(P_INT(type), P_INT(after)), repo_read, ret);
+                           PARAMS(P_INT(type), P_INT(after)), row_repo, ret);
 }
 
 int catalog_repo_next_in_org(struct catalog *c, enum repo_type type, const char *org, int64_t after,
@@ -66,7 +66,7 @@ int catalog_repo_next_in_org(struct catalog *c, enum repo_type type, const char 
 {
         return catalog_get(c, REPO_SELECT "WHERE resolved AND type = ?1 AND org = ?2 AND id > ?3"
                                           " ORDER BY id LIMIT 1",
-                           PARAMS(P_INT(type), P_TEXT(org), P_INT(after)), repo_read, ret);
+                           PARAMS(P_INT(type), P_TEXT(org), P_INT(after)), row_repo, ret);
 }
 
 /* R2, for a repo that is resolved from now on. */
@@ -271,7 +271,7 @@ struct org {
         char name[REPO_NAME_MAX + 1];
 };
 
-static int org_read(sqlite3_stmt *st, void *ret)
+static int row_org(sqlite3_stmt *st, void *ret)
 {
         struct org org = {
                 .id = sqlite3_column_int64(st, 0),
@@ -287,7 +287,7 @@ static int org_read(sqlite3_stmt *st, void *ret)
 int catalog_org_get(struct catalog *c, int64_t id, enum repo_type *ret_type, char *ret_org)
 {
         struct org org;
-        int r = catalog_get(c, "SELECT id, type, name FROM org WHERE id = ?1", PARAMS(P_INT(id)), org_read, &org);
+        int r = catalog_get(c, "SELECT id, type, name FROM org WHERE id = ?1", PARAMS(P_INT(id)), row_org, &org);
 
         if (r != 0)
                 return r;
@@ -301,7 +301,7 @@ int catalog_org_next(struct catalog *c, enum repo_type type, int64_t after, int6
         struct org org;
         int r = catalog_get(c, "SELECT id, type, name FROM org WHERE used AND type = ?1 AND id > ?2"
                                " ORDER BY id LIMIT 1",
-                            PARAMS(P_INT(type), P_INT(after)), org_read, &org);
+                            PARAMS(P_INT(type), P_INT(after)), row_org, &org);
 
         if (r != 0)
                 return r;
