@@ -121,6 +121,13 @@ struct conn *conn_close(struct conn *k)
         return NULL;
 }
 
+/* All that wait, though one may go on: with several waiters pthread_cond_signal() of glibc 2.27 to 2.40
+ * sometimes wakes none (bug 25847). Who waits at all has CATALOG_READERS_MAX others before it. */
+static void wake_readers_locked(struct catalog *c) REQUIRES(c->pool_lock)
+{
+        pthread_cond_broadcast(&c->pool_cond);
+}
+
 /* A connection for the place that reader_take() has counted; gives the place back on failure. */
 static int reader_open(struct catalog *c, struct conn **ret)
 {
@@ -130,7 +137,7 @@ static int reader_open(struct catalog *c, struct conn **ret)
                 return 0;
         lock_take(&c->pool_lock);
         c->readers--;
-        pthread_cond_signal(&c->pool_cond);
+        wake_readers_locked(c);
         lock_drop(&c->pool_lock);
         return r;
 }
@@ -165,7 +172,7 @@ void reader_give(struct reader *rd)
         lock_take(&c->pool_lock);
         rd->conn->next = c->idle;
         c->idle = rd->conn;
-        pthread_cond_signal(&c->pool_cond);
+        wake_readers_locked(c);
         lock_drop(&c->pool_lock);
         rd->conn = NULL;
 }
