@@ -23,3 +23,12 @@ static inline int64_t clock_wall_s(void)
         clock_gettime(CLOCK_REALTIME, &ts);
         return ts.tv_sec;
 }
+
+/* The same in nanoseconds. */
+static inline int64_t clock_wall_ns(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_REALTIME, &ts);
+        return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}

@@ -52,7 +52,6 @@ static int start_resolver(struct fetch *f, const struct fetch_options *o, struct
                 .policy = &f->policy,
                 .names = f->names,
                 .deadline_s = o->lookup_deadline_s ? o->lookup_deadline_s : LOOKUP_DEADLINE_S,
-                .events = o->events,
         };
 
         return resolver_new(&ro, &f->resolver);

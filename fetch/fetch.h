@@ -40,7 +40,6 @@ enum fetch_complete {   /* --complete: which blobs are filled to the end in the 
 struct fetch_events {
         void (*blob_whole)(void *arg, int64_t blob);       /* a new incarnation: complete */
         void (*blob_filling)(void *arg, int64_t blob);     /* a new incarnation: no longer complete */
-        void (*ref_moved)(void *arg, int64_t repo, const char *ref);
         void (*mode_changed)(void *arg, bool offline);
         void *arg;
 };

@@ -21,7 +21,6 @@ struct resolver_options {
         struct workq *names;
         struct filler *filler; /* told of new listings; may be NULL until resolver_set_filler() */
         unsigned deadline_s;
-        struct fetch_events events;
 };
 
 int resolver_new(const struct resolver_options *o, struct resolver **ret);

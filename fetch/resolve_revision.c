@@ -88,8 +88,7 @@ static void end_judged(struct flight *f, int r)
 static int record_ref(struct flight *f, const struct commit *commit)
 {
         struct index *ix = f->rs->o.index;
-        const struct fetch_events *ev = &f->rs->o.events;
-        struct ref before = {}, ref;
+        struct ref ref;
         int r;
 
         if (is_commit(f->revision))
@@ -98,14 +97,8 @@ static int record_ref(struct flight *f, const struct commit *commit)
         if (r < 0 && r != -EROFS)
                 log_ratelimited(LOG_LEVEL_WARN, "%s/%s: the ref %s cannot be stored: %s",
                                 repo_type_plural(f->type), f->repo.name, f->revision, errmsg_get(NULL, r));
-        if (catalog_ref_find(ix->catalog, f->repo.id, f->revision, &before) != 0)
-                before.id = 0;
         r = catalog_ref_set(ix->catalog, f->repo.id, f->revision, commit->id, clock_wall_s(), &ref);
-        if (r != 0)
-                return r < 0 ? r : -EIO;
-        if (before.id != ref.id && ev->ref_moved)
-                ev->ref_moved(ev->arg, f->repo.id, f->revision);
-        return 0;
+        return r > 0 ? -EIO : r;
 }
 
 static int write_tree(const void *arg, FILE *to)
@@ -204,7 +197,6 @@ static void have_commit(struct flight *f)
 static void remove_ref(struct flight *f)
 {
         struct index *ix = f->rs->o.index;
-        const struct fetch_events *ev = &f->rs->o.events;
         struct ref ref;
         int r;
 
@@ -216,8 +208,6 @@ static void remove_ref(struct flight *f)
         if (r < 0 && r != -EROFS && r != -ENOENT)
                 log_warn("%s/%s: the ref %s, gone from the hub, cannot be removed: %s",
                          repo_type_plural(f->type), f->repo.name, f->revision, errmsg_get(NULL, r));
-        if (ev->ref_moved)
-                ev->ref_moved(ev->arg, f->repo.id, f->revision);
 }
 
 /* R4: the repo itself was asked for. */

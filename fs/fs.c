@@ -5,8 +5,9 @@
 
 #include "fs/internal.h"
 
+#include "base/clock.h"
+
 #include <fcntl.h>
-#include <time.h>
 
 #define REPLY_THREADS 4
 
@@ -17,10 +18,7 @@ static int64_t timespec_ns(struct timespec t)
 
 void fs_touch(struct fs *fs)
 {
-        struct timespec now;
-
-        clock_gettime(CLOCK_REALTIME, &now);
-        fs->changed_ns = timespec_ns(now);
+        fs->changed_ns = clock_wall_ns();
 }
 
 /* The dates of folders must not be "now" at each start, or every NFS client would look anew: they
@@ -149,15 +147,7 @@ static void on_blob(void *arg, int64_t blob)
 {
         struct fs *fs = arg;
 
-        fs_touch(fs);
         notifier_blob(fs->notifier, blob);
-}
-
-static void on_ref(void *arg, int64_t repo, const char *ref)
-{
-        (void)repo;
-        (void)ref;
-        fs_touch(arg); /* its old value is cached for a moment (notify.c says why it is not forgotten) */
 }
 
 static void on_mode(void *arg, bool offline)
@@ -174,7 +164,6 @@ struct fetch_events fs_events(struct fs *fs)
         return (struct fetch_events){
                 .blob_whole = on_blob,
                 .blob_filling = on_blob,
-                .ref_moved = on_ref,
                 .mode_changed = on_mode,
                 .arg = fs,
         };

@@ -44,7 +44,7 @@ struct fs {
         size_t declared_count;
         uint64_t generation;
         struct timespec born;       /* mtime of what never changes and has no date of its own */
-        _Atomic int64_t changed_ns; /* mtime of folders whose listing may change: the last change */
+        _Atomic int64_t changed_ns; /* mtime of folders whose listing may change, beside the catalogue's */
         _Atomic uint64_t requests, errors;
         _Atomic unsigned parked;
         bool epochs; /* the kernel can forget all names at once (notify.c); from INIT on */
@@ -151,7 +151,7 @@ void file_release(struct fs *fs, struct node n);
 
 extern const struct fuse_lowlevel_ops fs_ops; /* ops.c */
 
-/* Says that a listing changed now (mtime, so that NFS clients look again). */
+/* Says that listings changed now though the catalogue did not. */
 void fs_touch(struct fs *fs);
 
 int notifier_new(struct fs *fs, struct notifier **ret); /* notify.c */

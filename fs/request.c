@@ -76,8 +76,6 @@ static void on_answer(void *arg, int result)
         struct parked *p = arg;
 
         p->rq.answers[p->kind] = result;
-        if (result == 0 && (p->kind == ASK_REPO || p->kind == ASK_REVISION))
-                fs_touch(p->rq.fs); /* some listing shows more than before */
         workq_push(p->rq.fs->replies, &p->work, resume);
 }
 

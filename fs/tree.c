@@ -63,10 +63,11 @@ static void attr_size(struct stat *st, uint64_t size)
         st->st_blocks = (blkcnt_t)((size + 511) / 512);
 }
 
-/* A folder. @mtime 0: its listing may change; the time of the last change is shown. */
+/* A folder. @mtime 0: its listing may change; the time of the last change of any is shown, so that NFS clients
+ * look again. It is the catalogue's: much of what appears was asked for by nobody here (a pull, adoption). */
 void tree_attr_dir(struct fs *fs, struct node n, int64_t mtime, struct stat *ret)
 {
-        int64_t changed = fs->changed_ns;
+        int64_t changed = (int64_t)max_u64((uint64_t)fs->changed_ns, (uint64_t)catalog_changed_ns(fs->catalog));
         struct timespec t = { .tv_sec = mtime };
 
         if (mtime == 0)

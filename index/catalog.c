@@ -407,6 +407,11 @@ uint64_t catalog_epoch(const struct catalog *c)
         return c->epoch;
 }
 
+int64_t catalog_changed_ns(const struct catalog *c)
+{
+        return c->changed_ns;
+}
+
 bool catalog_is_new(const struct catalog *c)
 {
         return c->is_new;

@@ -130,6 +130,10 @@ uint64_t catalog_epoch(const struct catalog *c);
 /* True when catalog_open() made it: the file was absent or empty. */
 bool catalog_is_new(const struct catalog *c);
 
+/* When something that listings show was last recorded by this process (a repo, ref or commit, a blob's state):
+ * nanoseconds since the epoch, later with each change; 0: not yet. */
+int64_t catalog_changed_ns(const struct catalog *c);
+
 /* ---- rows under way ---- */
 
 /*

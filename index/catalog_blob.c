@@ -123,7 +123,7 @@ static int blob_set_state_locked(struct catalog *c, int64_t id, enum blob_state 
         if (r == 0)
                 r = blob_change_state(c->writer, id, state, &row);
         if (r == 0)
-                r = txn_commit(&txn);
+                r = txn_commit_shown(&txn, c);
         if (r == 0)
                 *ret = row;
         return r;
@@ -162,7 +162,7 @@ static int blobs_adopt_locked(struct catalog *c, const int64_t *ids, size_t coun
                 if (r == 0 && row.state == BLOB_FILLING)
                         r = blob_change_state(c->writer, ids[i], BLOB_ADOPTED, &row);
         }
-        return r == 0 ? txn_commit(&txn) : r;
+        return r == 0 ? txn_commit_shown(&txn, c) : r;
 }
 
 int catalog_blobs_adopt(struct catalog *c, const int64_t *ids, size_t count)
@@ -197,7 +197,7 @@ static int blob_renew_locked(struct catalog *c, int64_t id, struct blob_row *ret
                             PARAMS(P_INT(id), P_INT(row.incarnation)));
         }
         if (r == 0)
-                r = txn_commit(&txn);
+                r = txn_commit_shown(&txn, c);
         if (r == 0)
                 *ret = row;
         return r;

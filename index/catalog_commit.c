@@ -226,7 +226,7 @@ static int commit_put_locked(struct catalog *c, struct commit *commit, const str
         if (r == 0)
                 r = commit_load(k, commit->id, commit);
         if (r == 0)
-                r = txn_commit(&txn);
+                r = txn_commit_shown(&txn, c);
         return r;
 }
 

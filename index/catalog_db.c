@@ -10,6 +10,7 @@
  * No mmap: an I/O error or a file cut short from outside would be SIGBUS instead of an errno.
  */
 #define LOG_COMPONENT "catalog"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "index/catalog_internal.h"
@@ -396,6 +397,15 @@ int txn_commit(struct txn *t)
                 return r; /* D3: txn_abort() sees whether it is still open */
         t->conn = NULL;
         return 0;
+}
+
+int txn_commit_shown(struct txn *t, struct catalog *c)
+{
+        int r = txn_commit(t);
+
+        if (r == 0) /* also when the clock was set back */
+                c->changed_ns = (int64_t)max_u64((uint64_t)clock_wall_ns(), (uint64_t)c->changed_ns + 1);
+        return r;
 }
 
 void txn_abort(struct txn *t)

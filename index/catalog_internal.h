@@ -40,6 +40,8 @@ struct catalog {
         struct lock write_lock;
         struct conn *writer; /* protected by write_lock */
 
+        _Atomic int64_t changed_ns; /* catalog_changed_ns(); written under write_lock */
+
         struct lock pool_lock;
         pthread_cond_t pool_cond; /* a reader was given back */
         struct conn *idle;        /* protected by pool_lock */
@@ -130,6 +132,8 @@ struct txn { /* rolls back unless committed */
 
 int txn_begin(struct txn *t, struct conn *k);
 int txn_commit(struct txn *t);
+/* The same for what changes a listing: catalog_changed_ns() grows, once it can be seen. */
+int txn_commit_shown(struct txn *t, struct catalog *c) REQUIRES(c->write_lock);
 void txn_abort(struct txn *t);
 #define CLEANUP_TXN CLEANUP(txn_abort)
 

@@ -93,6 +93,7 @@ static int ref_set_locked(struct catalog *c, int64_t repo, const char *name, int
         struct conn *k = c->writer;
         struct ref ref;
         int64_t one;
+        bool moves;
         int r;
 
         r = txn_begin(&txn, k);
@@ -104,7 +105,8 @@ static int ref_set_locked(struct catalog *c, int64_t repo, const char *name, int
         r = ref_load_name(k, repo, name, &ref);
         if (r < 0)
                 return r;
-        if (r == CATALOG_E_NONE || ref.commit != commit) /* F1 */
+        moves = r == CATALOG_E_NONE || ref.commit != commit;
+        if (moves) /* F1 */
                 r = ref_replace(k, repo, name, commit, checked);
         else if (checked != 0) /* what is adopted takes nothing from what the hub said */
                 r = db_exec(k, "UPDATE ref SET checked = ?2 WHERE id = ?1",
@@ -112,7 +114,7 @@ static int ref_set_locked(struct catalog *c, int64_t repo, const char *name, int
         if (r == 0)
                 r = ref_load_name(k, repo, name, &ref);
         if (r == 0)
-                r = txn_commit(&txn);
+                r = moves ? txn_commit_shown(&txn, c) : txn_commit(&txn);
         if (r == 0)
                 *ret = ref;
         return r;
@@ -155,7 +157,7 @@ static int ref_remove_locked(struct catalog *c, int64_t repo, const char *name) 
                             " WHERE ref.repo = ?1 AND ref.name > ref_dir.path || '/'"
                             " AND ref.name < ref_dir.path || '0')",
                             PARAMS(P_INT(repo)));
-        return r < 0 ? r : txn_commit(&txn);
+        return r < 0 ? r : txn_commit_shown(&txn, c);
 }
 
 int catalog_ref_remove(struct catalog *c, int64_t repo, const char *name)

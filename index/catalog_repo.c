@@ -122,7 +122,7 @@ static int repo_put_locked(struct catalog *c, enum repo_type type, const char *n
         if (r == 0)
                 r = repo_change(c->writer, type, name, hub_name, resolved, &repo);
         if (r == 0)
-                r = txn_commit(&txn);
+                r = txn_commit_shown(&txn, c);
         if (r == 0)
                 *ret = repo;
         return r;
@@ -141,7 +141,7 @@ static int repos_put_locked(struct catalog *c, const struct repo_name *repos, si
                         r = repo_change(c->writer, repos[i].type, repos[i].name, repos[i].hub_name,
                                         repos[i].resolved, &repo);
         }
-        return r == 0 ? txn_commit(&txn) : r;
+        return r == 0 ? txn_commit_shown(&txn, c) : r;
 }
 
 int catalog_repos_put(struct catalog *c, const struct repo_name *repos, size_t count)
@@ -191,7 +191,7 @@ static int repo_set_scanned_locked(struct catalog *c, int64_t id) REQUIRES(c->wr
                 r = db_exec(c->writer, "UPDATE repo SET scanned = 1 WHERE id = ?1", PARAMS(P_INT(id)));
         if (r == 0 && sqlite3_changes(c->writer->db) == 0)
                 return CATALOG_E_NONE;
-        return r < 0 ? r : txn_commit(&txn);
+        return r < 0 ? r : txn_commit_shown(&txn, c);
 }
 
 int catalog_repo_set_scanned(struct catalog *c, int64_t id)

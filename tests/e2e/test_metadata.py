@@ -150,6 +150,33 @@ def test_listings_change_when_something_appears(wfs: Weightfs, hub: Hub, repo: R
     assert listed(at / "refs/refs/pr") == {"1", "2"}
 
 
+def test_folders_are_dated_by_what_appears(wfs: Weightfs, hub: Hub, repo: Repo) -> None:
+    """Clients over NFS keep a listing until the folder's date changes; a pull looks nothing up in the mount."""
+    wfs.start()
+    at = wfs.repo("meta/data")
+    wfs.command("pull", "--state", wfs.state, "meta/data")
+    folders = [wfs.hub_cache, wfs.mnt / "models", at / "snapshots", at / "trees", at / "refs"]
+
+    def dates() -> list[int]:
+        return [folder.stat().st_mtime_ns for folder in folders]
+
+    def pull_changes_all(*what: str) -> bool:
+        time.sleep(1.2)  # what the kernel keeps for a moment
+        before = dates()
+        wfs.command("pull", "--state", wfs.state, *what)
+        return soon(lambda: all(new > old for new, old in zip(dates(), before, strict=True)))
+
+    hub.add_repo("model", "meta/other").commit({"x.txt": ""})
+    assert pull_changes_all("meta/other")
+    same = repo.commit({"config.json": "{}"}, ref="side")
+    assert pull_changes_all(f"meta/data@{same}"), "nothing was fetched and no ref moved"
+    time.sleep(1.2)
+    before = dates()
+    assert same in listed(at / "snapshots")
+    time.sleep(1.2)
+    assert dates() == before, "nothing is new"
+
+
 def adopt_refs(w: Weightfs, names: list[str]) -> Path:
     """A daemon that finds the names in its store, as another program might have left them; refs/ of the repo."""
     w.start()

@@ -14,7 +14,7 @@ static struct index ix;
 static struct fetch *fetch;
 static char dir[64];
 static struct fetch_options options;
-static atomic_int events_whole, events_moved, events_mode;
+static atomic_int events_whole, events_mode;
 
 struct answer {
         pthread_mutex_t lock;
@@ -68,12 +68,6 @@ static void on_whole(void *arg, int64_t blob)
         events_whole++;
 }
 
-static void on_moved(void *arg, int64_t repo, const char *ref)
-{
-        (void)arg, (void)repo, (void)ref;
-        events_moved++;
-}
-
 static void on_mode(void *arg, bool offline)
 {
         (void)arg, (void)offline;
@@ -100,8 +94,7 @@ static void open_all(void)
         r = index_open(&io, &ix, &err);
         ck_assert_msg(r == 0, "index_open: %d %s", r, err.text);
         options.endpoint = "https://hub.example";
-        options.events = (struct fetch_events){ .blob_whole = on_whole, .ref_moved = on_moved,
-                                                .mode_changed = on_mode };
+        options.events = (struct fetch_events){ .blob_whole = on_whole, .mode_changed = on_mode };
         r = fetch_new(&options, &ix, &fetch, &err);
         ck_assert_msg(r == 0, "fetch_new: %d %s", r, err.text);
 }
@@ -118,7 +111,7 @@ static void setup(void)
 
         fake_reset();
         options = (struct fetch_options){};
-        events_whole = events_moved = events_mode = 0;
+        events_whole = events_mode = 0;
         snprintf(dir, sizeof(dir), "%s/weightfs-XXXXXX", tmp && strlen(tmp) < 32 ? tmp : "/tmp");
         ck_assert_ptr_nonnull(mkdtemp(dir));
         open_all();

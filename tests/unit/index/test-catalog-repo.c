@@ -198,6 +198,62 @@ START_TEST(ref_values)
 }
 END_TEST
 
+static bool changed(void)
+{
+        static int64_t last;
+        int64_t before = last;
+
+        last = catalog_changed_ns(cat);
+        ck_assert_int_ge(last, before);
+        return last > before;
+}
+
+/* What no listing shows, or what was so before, is no change. */
+START_TEST(changes_have_a_date)
+{
+        struct repo repo;
+        struct commit one, two;
+        struct blob_row blob;
+        struct ref ref;
+        int64_t org;
+
+        ck_assert_int_eq(catalog_changed_ns(cat), 0);
+        repo = make_repo("o/r");
+        ck_assert_int_gt(catalog_changed_ns(cat), (int64_t)1700000000 * 1000000000);
+        ck_assert(changed());
+        make_repo("o/r");
+        ck_assert_int_eq(catalog_org_put(cat, REPO_MODEL, "nobody", &org), 0);
+        ck_assert(!changed());
+        ck_assert_int_eq(catalog_repos_put(cat, &(struct repo_name){ REPO_SPACE, "s", "s", true }, 1), 0);
+        ck_assert(changed());
+        ck_assert_int_eq(catalog_repo_set_scanned(cat, repo.id), 0);
+        ck_assert(changed());
+        one = put_files(repo.id, 1, true, &(struct listed_file){ "f", sha_of(9), 1 }, 1);
+        ck_assert(changed());
+        two = put_files(repo.id, 2, true, NULL, 0);
+        ck_assert(changed());
+        put_files(repo.id, 2, true, NULL, 0);
+        ck_assert(!changed());
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", one.id, 5, &ref), 0);
+        ck_assert(changed());
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", one.id, 9, &ref), 0);
+        ck_assert(!changed());
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "main", two.id, 9, &ref), 0);
+        ck_assert(changed());
+        ck_assert_int_eq(catalog_ref_remove(cat, repo.id, "main"), 0);
+        ck_assert(changed());
+        ck_assert_int_eq(catalog_blob_find(cat, sha_of(9), 1, &blob), 0);
+        ck_assert_int_eq(catalog_blob_renew(cat, blob.id, &blob), 0);
+        ck_assert(changed());
+        ck_assert_int_eq(catalog_blobs_adopt(cat, &blob.id, 1), 0);
+        ck_assert(changed());
+        ck_assert_int_eq(catalog_blob_set_state(cat, blob.id, BLOB_ADOPTED, &blob), 0);
+        ck_assert(!changed());
+        ck_assert_int_eq(catalog_blob_set_state(cat, blob.id, BLOB_COMPLETE, &blob), 0);
+        ck_assert(changed());
+}
+END_TEST
+
 START_TEST(ref_folders)
 {
         static const char *const names[] = { "main", "refs/pr/1", "refs/pr/2", "refs-x", "v/1.0" };
@@ -271,6 +327,7 @@ int main(void)
                                        repos_that_were_found,
                                        orgs,        orgs_are_bounded,
                                        org_listing, ref_values,
+                                       changes_have_a_date,
                                        ref_folders, same_ref_for_same_sha_after_reopen };
 
         return run_cases("catalog-repo", tests, ARRAY_SIZE(tests), cat_setup);
