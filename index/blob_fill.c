@@ -54,19 +54,23 @@ void blob_remove_partial(struct blob *b)
                 unlinkat(partial_dir(b), b->etag, 0);
 }
 
+void blob_forget_extents_locked(struct blob *b)
+{
+        rangeset_done(&b->extents);
+        rangeset_done(&b->synced);
+        blob_end_era_locked(b);
+        b->new_bytes = 0;
+        b->map_stale = false;
+}
+
 int blob_forget_extents(struct blob *b)
 {
         int r;
 
         lock_take(&b->lock);
         r = blob_retire_fd_locked(b);
-        if (r == 0) {
-                rangeset_done(&b->extents);
-                rangeset_done(&b->synced);
-                blob_end_era_locked(b);
-                b->new_bytes = 0;
-                b->map_stale = false;
-        }
+        if (r == 0)
+                blob_forget_extents_locked(b);
         lock_drop(&b->lock);
         return r;
 }

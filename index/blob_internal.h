@@ -1,6 +1,7 @@
 /*
- * Inside of a blob at run time, shared by blob.c (table, reading), blob_fill.c (writing, extents),
- * blob_hash.c (the running hash), blob_finish.c (becoming whole) and blob_begun.c (what partial/ holds).
+ * Inside of a blob at run time, shared by blob.c (table, reading), blob_place.c (where it is listed),
+ * blob_fill.c (writing, extents), blob_hash.c (the running hash), blob_finish.c (becoming whole) and
+ * blob_begun.c (what partial/ holds).
  *
  * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, lock. The table's and a
  * blob's lock are never held over more than a small write to the extent map's page cache, or its rename.
@@ -62,7 +63,7 @@ struct blob {
         struct extent_map map;   /* fd >= 0: takes records; replaced under io and lock */
 };
 
-/* ---- places (blob.c) ---- */
+/* ---- places (blob_place.c) ---- */
 
 /* Walks the places that list a blob, saying which repos come for the first time. */
 struct place_walk {
@@ -115,5 +116,7 @@ int blob_prepare(struct blob *b);
 void blob_remove_partial(struct blob *b);
 /* Holds nothing of the partial file any longer; it stays open for who reads it. */
 int blob_forget_extents(struct blob *b);
+/* The same in memory alone, where the descriptor stays. */
+void blob_forget_extents_locked(struct blob *b) REQUIRES(b->lock);
 /* fdatasync of the partial file; when that fails, what was not synced before is given up. */
 int blob_sync_data(struct blob *b);
