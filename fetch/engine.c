@@ -204,8 +204,7 @@ static void replace_multi(struct engine *e)
         }
         lock_take(&e->lock);
         e->multi = multi;
-        if (!list_empty(&e->incoming))
-                curl_multi_wakeup(multi); /* what came meanwhile has woken the old one */
+        curl_multi_wakeup(multi); /* what came meanwhile (transfers, a stop) has woken the old one */
         lock_drop(&e->lock);
         curl_multi_cleanup(old);
 }

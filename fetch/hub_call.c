@@ -278,6 +278,8 @@ static int name_data(struct transfer *t, const void *buf, size_t len)
         if (c->idle_ms && c->body_len > c->furthest) { /* the same bytes again are no progress */
                 c->furthest = c->body_len;
                 t->deadline = clock_ms() + c->idle_ms;
+                if (c->latest != 0)
+                        t->deadline = min_u64(t->deadline, c->latest);
         }
         return c->failed;
 }

@@ -75,6 +75,7 @@ struct hub_call {
         bool token_retried;
         enum hub_bucket bucket;
         unsigned idle_ms; /* progress of the body moves the deadline; 0: fixed */
+        uint64_t latest; /* ... but not beyond this; 0: no limit */
         unsigned attempts, redirects;
         uint64_t not_before;
         /* the answer */

@@ -114,6 +114,8 @@ static const struct call_kind locate_kind = {
         .release = locate_release,
 };
 
+#define TAKE_PATIENCE 5 /* deadlines more for 64 KiB that keep coming; a byte now and then is no progress */
+
 static const struct call_kind take_kind = {
         .word = "small file",
         .leaves = true,
@@ -144,8 +146,10 @@ int hub_locate(struct hub *h, enum repo_type type, const char *name, const char 
                 return r;
         c->bucket = BUCKET_RESOLVERS;
         c->locate.how = how;
-        if (how == HUB_LOCATE_TAKE)
+        if (how == HUB_LOCATE_TAKE) {
                 c->idle_ms = (unsigned)(deadline - min_u64(deadline, clock_ms()));
+                c->latest = deadline + TAKE_PATIENCE * (uint64_t)c->idle_ms;
+        }
         c->locate.done = done;
         c->arg = arg;
         return call_start_name(c, deadline, ret_call);
