@@ -63,15 +63,15 @@ uint64_t call_asked_ms(const struct http_answer *a)
         return a->retry_after > 0 ? (uint64_t)a->retry_after * 1000 : 0;
 }
 
-static void feed_pace_locked(struct hub_call *c, uint64_t now) REQUIRES(c->hub->lock)
+static void feed_pace_locked(struct hub *h, const struct hub_call *c, uint64_t now) REQUIRES(h->lock)
 {
         const struct http_answer *a = &c->answer;
-        struct pace *pace = &c->hub->pace[c->bucket];
+        struct pace *pace = &h->pace[c->bucket];
         uint64_t asked = call_asked_ms(a);
 
         for (int i = 0; i < BUCKET_COUNT; i++)
                 if (strcmp(a->limit.policy, policies[i]) == 0)
-                        pace = &c->hub->pace[i];
+                        pace = &h->pace[i];
         if (a->limit.policy[0] != '\0')
                 pace_feed(pace, now, a->limit.remaining, a->limit.reset_s);
         if (asked > 0)
@@ -121,7 +121,7 @@ void call_note(struct hub_call *c, int end, const char *why)
                 return;
         lock_take(&h->lock);
         if (c->own)
-                feed_pace_locked(c, clock_ms());
+                feed_pace_locked(h, c, clock_ms());
         if (broken || a->status >= 500 || a->status == 429)
                 say_error_locked(h, c, end, why);
         else if (h->error_own == c->own)
