@@ -2,12 +2,12 @@
  * Implementation of engine.h: the thread, its queues and timers. engine_easy.c holds the options of
  * a single transfer and the translation of libcurl's codes.
  *
- * A transfer is in one place at a time: incoming -> waiting[class] -> running[class] -> its owner.
+ * A transfer is in one place at a time: incoming -> waiting -> running -> its owner.
  *
  * Invariants
  *  E1  Only the engine's thread calls libcurl on the multi handle, except curl_multi_wakeup(),
  *      which others call with the lock held: the handle is replaced under that lock (flush).
- *  E2  running[class] never holds more than limit[class] transfers.
+ *  E2  running never holds more than limit transfers.
  *  E3  The lock is never held across an op.
  *  E4  A transfer taken off early closes its connection: libcurl drops one whose answer is not
  *      finished. So a stalled connection is never used again.
@@ -39,9 +39,9 @@ struct engine {
         CURLM *multi;           /* E1 */
         pthread_t thread;
         struct easy_pool pool; /* engine's thread */
-        unsigned limit[ENGINE_CLASSES];
-        struct list waiting[ENGINE_CLASSES], running[ENGINE_CLASSES]; /* engine's thread */
-        atomic_uint active[ENGINE_CLASSES];
+        unsigned limit;
+        struct list waiting, running; /* engine's thread */
+        atomic_uint active;
 };
 
 static bool on_engine(const struct engine *e)
@@ -70,11 +70,11 @@ static void finish(struct transfer *t, int result)
 static void finish_running(struct engine *e, struct transfer *t, int result)
 {
         easy_stage_end(&e->pool, t); /* E6 */
-        if (result == 0 && t->verdict != 0)
+        if (result >= 0 && t->verdict != 0) /* what its owner says counts, whatever libcurl made of it */
                 result = ENGINE_E_REFUSED;
         curl_multi_remove_handle(e->multi, t->easy);
         easy_pool_put(&e->pool, take_ptr(t->easy));
-        e->active[t->class]--;
+        e->active--;
         finish(t, result);
 }
 
@@ -94,17 +94,17 @@ static void start(struct engine *e, struct transfer *t, uint64_t now)
                 return;
         }
         t->easy = easy;
-        e->active[t->class]++;
+        e->active++;
         list_remove(&t->node);
-        list_push(&e->running[t->class], &t->node);
+        list_push(&e->running, &t->node);
 }
 
 /* Starts what may go; returns when to look again. */
-static uint64_t start_waiting(struct engine *e, enum engine_class class, uint64_t now)
+static uint64_t start_waiting(struct engine *e, uint64_t now)
 {
         uint64_t next = ENGINE_NEVER;
 
-        LIST_FOREACH(node, &e->waiting[class])
+        LIST_FOREACH(node, &e->waiting)
         {
                 struct transfer *t = LIST_OWNER(node, struct transfer, node);
                 uint64_t deadline = t->deadline ? t->deadline : ENGINE_NEVER, when = now;
@@ -113,7 +113,7 @@ static uint64_t start_waiting(struct engine *e, enum engine_class class, uint64_
                         finish(t, ENGINE_E_DEADLINE);
                         continue;
                 }
-                if (e->active[class] < e->limit[class]) {
+                if (e->active < e->limit) {
                         if (t->ops->when)
                                 when = t->ops->when(t, now);
                         if (when <= now) {
@@ -132,11 +132,11 @@ static uint64_t start_waiting(struct engine *e, enum engine_class class, uint64_
 }
 
 /* Ends running transfers whose time is up; returns when to look again. */
-static uint64_t check_running(struct engine *e, enum engine_class class, uint64_t now)
+static uint64_t check_running(struct engine *e, uint64_t now)
 {
         uint64_t next = ENGINE_NEVER;
 
-        LIST_FOREACH(node, &e->running[class])
+        LIST_FOREACH(node, &e->running)
         {
                 struct transfer *t = LIST_OWNER(node, struct transfer, node);
                 uint64_t idle = t->idle_ms ? t->progress + t->idle_ms : ENGINE_NEVER;
@@ -173,28 +173,26 @@ static void drain_finished(struct engine *e) /* E5 */
 
 static void end_all(struct engine *e, bool only_cancelled)
 {
-        for (int class = 0; class < ENGINE_CLASSES; class ++) {
-                LIST_FOREACH(node, &e->waiting[class])
-                {
-                        struct transfer *t = LIST_OWNER(node, struct transfer, node);
+        LIST_FOREACH(node, &e->waiting)
+        {
+                struct transfer *t = LIST_OWNER(node, struct transfer, node);
 
-                        if (!only_cancelled || t->cancel)
-                                finish(t, -ECANCELED);
-                }
-                LIST_FOREACH(other, &e->running[class])
-                {
-                        struct transfer *t = LIST_OWNER(other, struct transfer, node);
+                if (!only_cancelled || t->cancel)
+                        finish(t, -ECANCELED);
+        }
+        LIST_FOREACH(other, &e->running)
+        {
+                struct transfer *t = LIST_OWNER(other, struct transfer, node);
 
-                        if (!only_cancelled || t->cancel)
-                                finish_running(e, t, -ECANCELED);
-                }
+                if (!only_cancelled || t->cancel)
+                        finish_running(e, t, -ECANCELED);
         }
 }
 
 /* Closes every connection: libcurl keeps idle ones with the multi handle, so that is replaced. */
 static void replace_multi(struct engine *e)
 {
-        CURLM *multi = easy_multi_new(e->limit[ENGINE_SMALL] + e->limit[ENGINE_BULK]), *old = e->multi;
+        CURLM *multi = easy_multi_new(e->limit), *old = e->multi;
 
         if (!multi) {
                 /* No memory for a new one: the old one stays; it closes idle connections by itself
@@ -229,7 +227,7 @@ static struct orders take_orders(struct engine *e)
         while ((node = list_pop(&fresh))) {
                 struct transfer *t = LIST_OWNER(node, struct transfer, node);
 
-                insert_by_priority(&e->waiting[t->class], t);
+                insert_by_priority(&e->waiting, t);
         }
         return o;
 }
@@ -254,27 +252,24 @@ static void *run(void *arg)
 {
         struct engine *e = arg;
 
-        pthread_setname_np(pthread_self(), e->limit[ENGINE_BULK] > 0 ? "wfs-bulk" : "wfs-engine");
+        pthread_setname_np(pthread_self(), e->pool.bulk ? "wfs-bulk" : "wfs-engine");
         for (;;) {
                 struct orders orders = take_orders(e);
-                uint64_t next = ENGINE_NEVER, now;
+                uint64_t next, now;
                 int still;
 
                 if (!carry_out(e, &orders))
                         return NULL;
                 now = clock_ms();
-                for (int class = 0; class < ENGINE_CLASSES; class ++)
-                        next = min_u64(next, start_waiting(e, class, now));
+                next = start_waiting(e, now);
                 curl_multi_perform(e->multi, &still);
                 drain_finished(e);
                 now = clock_ms();
-                for (int class = 0; class < ENGINE_CLASSES; class ++)
-                        next = min_u64(next, check_running(e, class, now));
+                next = min_u64(next, check_running(e, now));
                 /* What an op submitted meanwhile has woken the poll already; a slot that came free
                  * without one must not leave others waiting. */
-                for (int class = 0; class < ENGINE_CLASSES; class ++)
-                        if (!list_empty(&e->waiting[class]) && e->active[class] < e->limit[class])
-                                next = min_u64(next, start_waiting(e, class, now));
+                if (!list_empty(&e->waiting) && e->active < e->limit)
+                        next = min_u64(next, start_waiting(e, now));
                 if (next > now)
                         curl_multi_poll(e->multi, NULL, 0, (int)min_u64(next - now, POLL_MAX_MS), NULL);
         }
@@ -337,9 +332,9 @@ void engine_stop(struct engine *e)
         pthread_join(e->thread, NULL);
 }
 
-unsigned engine_active(const struct engine *e, enum engine_class class)
+unsigned engine_active(const struct engine *e)
 {
-        return e->active[class];
+        return e->active;
 }
 
 struct engine *engine_free(struct engine *e)
@@ -366,13 +361,11 @@ int engine_new(const struct engine_options *o, struct engine **ret)
         lock_init(&e->lock);
         pthread_cond_init(&e->flushed, NULL);
         list_init(&e->incoming);
-        for (int class = 0; class < ENGINE_CLASSES; class ++) {
-                list_init(&e->waiting[class]);
-                list_init(&e->running[class]);
-                e->limit[class] = o->limit[class];
-        }
+        list_init(&e->waiting);
+        list_init(&e->running);
+        e->limit = o->limit;
         r = easy_pool_init(&e->pool, o);
-        e->multi = easy_multi_new(o->limit[ENGINE_SMALL] + o->limit[ENGINE_BULK]);
+        e->multi = easy_multi_new(o->limit);
         if (r < 0 || !e->multi) {
                 engine_free(e);
                 return -ENOMEM;

@@ -5,9 +5,9 @@
  * Model      A transfer is embedded in its owner. engine_submit() gives it to the engine; exactly one
  *            ops->done() gives it back. In between only the engine touches it, except for
  *            engine_cancel(). It may be submitted again, also from inside done().
- * Classes    Small requests (names) and bulk ones (ranges) have a budget of concurrent transfers
- *            each, so that the former never wait behind the latter.
- * Order      Within a class by priority, 0 first, then by age; one that may not go yet (ops->when)
+ * Kinds      An engine is for small requests (names) or for bulk (ranges of files). Who has both has two,
+ *            so that the former never wait behind the latter.
+ * Order      By priority, 0 first, then by age; one that may not go yet (ops->when)
  *            holds nobody up.
  * Results    0; a positive ENGINE_E_*; negative errno (-ECANCELED, -ENOMEM).
  * Threads    All ops are called on the engine's thread, without a lock held. They must not wait.
@@ -22,9 +22,6 @@
 
 struct engine;
 struct transfer;
-
-enum engine_class { ENGINE_SMALL, ENGINE_BULK };
-#define ENGINE_CLASSES 2
 
 #define ENGINE_NEVER UINT64_MAX
 
@@ -43,7 +40,7 @@ struct transfer_ops {
         uint64_t (*when)(struct transfer *t, uint64_t now);
         /* One header line with its CR LF, status and empty line included. Nonzero ends the transfer. */
         int (*header)(struct transfer *t, const char *line, size_t len);
-        /* Bytes of the body; of a bulk transfer gathered to pieces of up to 512 KiB. Nonzero ends the
+        /* Bytes of the body; on a bulk engine gathered to pieces of up to 512 KiB. Nonzero ends the
          * transfer. */
         int (*data)(struct transfer *t, const void *buf, size_t len);
         /* Whether somebody waits for what was gathered, @len bytes: else that goes on for up to 20 ms.
@@ -56,13 +53,12 @@ struct transfer_ops {
 struct transfer {
         /* set by the owner before each engine_submit() */
         const struct transfer_ops *ops;
-        enum engine_class class;
         unsigned priority;
         bool head;                  /* HEAD, else GET */
         bool fresh;                 /* on a new connection */
         const char *url;            /* borrowed until done */
         struct curl_slist *headers; /* borrowed until done */
-        uint64_t position;          /* of a bulk transfer: where in its file the body begins; is counted on */
+        uint64_t position;          /* bulk: where in its file the body begins; is counted on */
         uint64_t deadline;          /* clock_ms(); 0: none. May be moved by ops */
         uint64_t idle_ms;           /* 0: no limit */
         atomic_bool cancel;         /* set by engine_cancel() */
@@ -79,7 +75,8 @@ struct transfer {
 };
 
 struct engine_options {
-        unsigned limit[ENGINE_CLASSES]; /* concurrent transfers */
+        unsigned limit;                 /* concurrent transfers */
+        bool bulk;                      /* they bring ranges of files: large buffers, gathered pieces */
         const char *ca_file;            /* borrowed for the engine's life; NULL: the system's */
         const char *user_agent;         /* borrowed */
 };
@@ -106,4 +103,4 @@ void engine_cancel(struct engine *e, struct transfer *t);
  */
 void engine_flush(struct engine *e);
 
-unsigned engine_active(const struct engine *e, enum engine_class class);
+unsigned engine_active(const struct engine *e);

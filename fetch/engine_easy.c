@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONNECT_MS 5000L          /* name, TCP and TLS; a broken IPv6 costs minutes else */
+#define CONNECT_MS 5000L               /* name, TCP and TLS; a broken IPv6 costs minutes else */
 #define BULK_BUFFER ((long)STAGE_SIZE) /* libcurl's largest: one recv(2) takes that much */
-#define IDLE_CONNECTION_S 50L     /* hubs and proxies close at 60 s; a stale one costs a round trip */
+#define IDLE_CONNECTION_S 50L          /* hubs and proxies close at 60 s; a stale one costs a round trip */
 
 static size_t on_header(char *buf, size_t size, size_t count, void *arg)
 {
@@ -36,7 +36,8 @@ static size_t on_data(char *buf, size_t size, size_t count, void *arg)
 
 /* ---- staging ---- */
 
-void easy_stage_flush(struct transfer *t)
+/* Hands what is staged to its owner, whose verdict then stands in t->verdict. */
+static void flush_stage(struct transfer *t)
 {
         size_t len = t->staged;
 
@@ -54,13 +55,13 @@ uint64_t easy_stage_look(struct transfer *t, uint64_t now)
                 return ENGINE_NEVER;
         if (now - t->staged_ms < STAGE_MS && !(t->ops->awaited && t->ops->awaited(t, t->staged)))
                 return t->staged_ms + STAGE_MS;
-        easy_stage_flush(t);
+        flush_stage(t);
         return ENGINE_NEVER;
 }
 
 void easy_stage_end(struct easy_pool *p, struct transfer *t)
 {
-        easy_stage_flush(t);
+        flush_stage(t);
         if (t->stage && p->stage_count < STAGE_FREE_MAX)
                 p->stages[p->stage_count++] = take_ptr(t->stage);
         free(take_ptr(t->stage));
@@ -92,7 +93,7 @@ static size_t on_bulk_data(char *buf, size_t size, size_t count, void *arg)
                 memcpy(t->stage + t->staged, buf + done, n);
                 t->staged += n;
                 if (n == room)
-                        easy_stage_flush(t);
+                        flush_stage(t);
         }
         return t->verdict == 0 ? len : 0;
 }
@@ -101,8 +102,9 @@ static size_t on_bulk_data(char *buf, size_t size, size_t count, void *arg)
 
 int easy_pool_init(struct easy_pool *p, const struct engine_options *o)
 {
-        *p = (struct easy_pool){ .ca_file = o->ca_file, .user_agent = o->user_agent };
-        p->capacity = o->limit[ENGINE_SMALL] + o->limit[ENGINE_BULK];
+        *p = (struct easy_pool){
+                .capacity = o->limit, .bulk = o->bulk, .ca_file = o->ca_file, .user_agent = o->user_agent
+        };
         p->idle = calloc(p->capacity, sizeof(*p->idle));
         p->share = curl_share_init();
         if (!p->idle || !p->share)
@@ -127,7 +129,7 @@ static void set_callbacks(CURL *easy, struct transfer *t)
         curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
         curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
         curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
-        curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, t->class == ENGINE_BULK ? on_bulk_data : on_data);
+        curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, t->pool->bulk ? on_bulk_data : on_data);
         curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
         curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
 }
@@ -142,7 +144,7 @@ static void set_request(CURL *easy, const struct transfer *t)
         curl_easy_setopt(easy, CURLOPT_NOBODY, t->head ? 1L : 0L);
         curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
         curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-        if (t->class == ENGINE_BULK)
+        if (t->pool->bulk)
                 curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BULK_BUFFER);
 }
 
@@ -165,10 +167,10 @@ CURL *easy_pool_get(struct easy_pool *p, struct transfer *t)
 
         if (!easy)
                 return NULL;
+        t->pool = p;
         set_connection(easy, p);
         set_request(easy, t);
         set_callbacks(easy, t);
-        t->pool = p;
         if (curl_easy_setopt(easy, CURLOPT_URL, t->url) != CURLE_OK) {
                 easy_pool_put(p, easy);
                 return NULL;
@@ -202,8 +204,6 @@ int easy_result(const struct transfer *t, CURLcode code)
 {
         long status = 0;
 
-        if (t->verdict != 0)
-                return ENGINE_E_REFUSED;
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         switch (code) {
         case CURLE_OK:

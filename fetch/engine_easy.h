@@ -21,6 +21,7 @@ struct easy_pool {
         CURLSH *share; /* TLS sessions, so that parallel connections resume instead of starting over */
         CURL **idle;   /* heap */
         size_t count, capacity;
+        bool bulk;
         char *stages[STAGE_FREE_MAX]; /* heap, free buffers */
         size_t stage_count;
         const char *ca_file, *user_agent;
@@ -33,11 +34,10 @@ void easy_pool_done(struct easy_pool *p);
 CURL *easy_pool_get(struct easy_pool *p, struct transfer *t);
 void easy_pool_put(struct easy_pool *p, CURL *easy);
 
-/* Hands what is staged of @t to its owner, whose verdict then stands in t->verdict. */
-void easy_stage_flush(struct transfer *t);
-/* The same where it is time; returns when to look again. */
+/* Hands what is staged of @t to its owner, whose verdict then stands in t->verdict, where it is time;
+ * returns when to look again. */
 uint64_t easy_stage_look(struct transfer *t, uint64_t now);
-/* The same at the end of a transfer, which gives its buffer up. */
+/* The same at the end of a transfer, in any case; it gives its buffer up. */
 void easy_stage_end(struct easy_pool *p, struct transfer *t);
 
 /* A multi handle that keeps @connections connections at most. */

@@ -51,8 +51,10 @@ static int check_ca_file(struct hub *h, const struct hub_options *o, struct errm
 static int start_threads(struct hub *h, const struct hub_options *o, struct errmsg *err)
 {
         unsigned connections = o->connections ? o->connections : CONNECTIONS_DEFAULT;
-        const unsigned limit[ENGINE_CLASSES] = { [ENGINE_SMALL] = NAME_TRANSFERS + connections,
-                                                 [ENGINE_BULK] = connections };
+        struct engine_options names = {
+                .limit = NAME_TRANSFERS + connections, .ca_file = h->ca_file, .user_agent = h->user_agent
+        };
+        struct engine_options bulk = names;
         int r;
 
         if (connections > CONNECTIONS_MAX)
@@ -60,12 +62,12 @@ static int start_threads(struct hub *h, const struct hub_options *o, struct errm
         snprintf(h->user_agent, sizeof(h->user_agent), "weightfs/" WEIGHTFS_VERSION "; libcurl/%s",
                  curl_version_info(CURLVERSION_NOW)->version);
         r = workq_new("wfs-hub", WORKERS, &h->workers);
-        for (int class = 0; r == 0 && class < ENGINE_CLASSES; class ++) {
-                struct engine_options eo = { .ca_file = h->ca_file, .user_agent = h->user_agent };
-
-                eo.limit[class] = limit[class];
-                r = engine_new(&eo, &h->engines[class]);
-        }
+        if (r == 0)
+                r = engine_new(&names, &h->names);
+        bulk.limit = connections;
+        bulk.bulk = true;
+        if (r == 0)
+                r = engine_new(&bulk, &h->bulk);
         return r;
 }
 
@@ -104,12 +106,13 @@ struct hub *hub_free(struct hub *h)
         if (!h)
                 return NULL;
         hub_suspend(h);
-        for (int class = 0; class < ENGINE_CLASSES; class ++)
-                if (h->engines[class])
-                        engine_stop(h->engines[class]); /* what it ended is with the workers now */
-        workq_free(h->workers);
-        for (int class = 0; class < ENGINE_CLASSES; class ++)
-                engine_free(h->engines[class]);
+        if (h->names)
+                engine_stop(h->names);
+        if (h->bulk)
+                engine_stop(h->bulk);
+        workq_free(h->workers); /* what the engines ended is with them now */
+        engine_free(h->names);
+        engine_free(h->bulk);
         token_free(h->token);
         http_origin_done(&h->origin);
         free(h->endpoint);
@@ -127,9 +130,10 @@ void hub_suspend(struct hub *h)
         LIST_FOREACH(node, &h->calls)
         LIST_OWNER(node, struct hub_call, node)->transfer.cancel = true;
         lock_drop(&h->lock);
-        for (int class = 0; class < ENGINE_CLASSES; class ++)
-                if (h->engines[class])
-                        engine_flush(h->engines[class]);
+        if (h->names)
+                engine_flush(h->names);
+        if (h->bulk)
+                engine_flush(h->bulk);
 }
 
 void hub_resume(struct hub *h)

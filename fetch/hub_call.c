@@ -73,7 +73,7 @@ void hub_call_unref(struct hub_call *c)
 
 static struct engine *engine_of(const struct hub_call *c)
 {
-        return c->hub->engines[c->transfer.class];
+        return c->kind->bulk ? c->hub->bulk : c->hub->names;
 }
 
 void hub_cancel(struct hub_call *c)
@@ -124,7 +124,7 @@ static int authorize(struct hub_call *c, bool again)
                 r = add_authorization(c);
         if (r == 0)
                 r = add_header(c, "Accept-Encoding: identity");
-        if (r == 0 && c->transfer.class == ENGINE_BULK) {
+        if (r == 0 && c->kind->bulk) {
                 snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-%" PRIu64, c->range.start,
                          c->range.end - 1);
                 r = add_header(c, range);
@@ -485,7 +485,6 @@ static const struct transfer_ops name_ops = {
 
 int call_start_name(struct hub_call *c, uint64_t deadline, struct hub_call **ret_call)
 {
-        c->transfer.class = ENGINE_SMALL;
         c->transfer.deadline = deadline;
         return call_start(c, &name_ops, ret_call);
 }

@@ -33,7 +33,7 @@ struct hub {
         char user_agent[96];
         struct token *token;
         bool token_allowed; /* https, this machine, or insecure_token */
-        struct engine *engines[ENGINE_CLASSES]; /* one for each: a store that is slow to write to holds up no name */
+        struct engine *names, *bulk; /* a store that ranges are slowly written to holds up no name */
         struct workq *workers;
         struct list calls;        /* protected by lock */
         bool suspended;           /* protected by lock */
@@ -47,6 +47,7 @@ struct hub {
 struct call_kind {
         const char *word; /* for debug lines */
         bool head;
+        bool bulk;   /* a range: runs on the engine of these */
         bool leaves; /* each redirect is an answer, one to another origin too */
         size_t body_max;
         /* Worker: the answer is here (status 200; where the kind leaves, also a redirect, whose target is

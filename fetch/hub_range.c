@@ -171,7 +171,7 @@ static void range_deliver(struct hub_call *c, int result)
         c->range.sink.done(c->range.sink.arg, result, c->range.retry_after_ms);
 }
 
-static const struct call_kind range_kind = { .word = "range", .deliver = range_deliver };
+static const struct call_kind range_kind = { .word = "range", .bulk = true, .deliver = range_deliver };
 
 int hub_range(struct hub *h, const struct hub_location *l, uint64_t start, uint64_t end, uint64_t total,
               const struct hub_sink *sink, struct hub_call **ret_call)
@@ -190,7 +190,6 @@ int hub_range(struct hub *h, const struct hub_location *l, uint64_t start, uint6
         c->range.start = c->range.at = start;
         c->range.end = end;
         c->range.total = total;
-        c->transfer.class = ENGINE_BULK;
         c->transfer.priority = sink->priority;
         c->transfer.idle_ms = STALL_MS;
         return call_start(c, &range_ops, ret_call);

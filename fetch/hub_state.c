@@ -143,7 +143,7 @@ void hub_get_status(struct hub *h, struct hub_status *ret)
         lock_drop(&h->lock);
         ret->requests = h->requests;
         ret->bytes = h->bytes;
-        ret->transfers = engine_active(h->engines[ENGINE_BULK], ENGINE_BULK);
+        ret->transfers = engine_active(h->bulk);
         for (int i = 0; i < BUCKET_COUNT; i++)
                 paused = max_u64(paused, h->paused[i]);
         ret->paused_ms = paused > now ? paused - now : 0;
