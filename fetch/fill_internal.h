@@ -158,8 +158,11 @@ struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f
                                                const struct plan_ask *ask) REQUIRES(fl->lock);
 /* Hands a planned transfer to the hub. Without the lock. */
 void fill_transfer_start(struct fill_transfer *t);
-/* Answers reads whose bytes are there now; [start, end) is what came. */
-void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end) REQUIRES(fl->lock);
+/* [start, end) came and is stored: failures are forgotten, reads that have their bytes now are answered. */
+void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, uint64_t now_ms)
+        REQUIRES(fl->lock);
+/* What came could not be written: @error is the store's. */
+void fill_log_unstored(const struct fill *f, int error);
 /* A pause before the next try, longer after each failure. */
 void fill_back_off_locked(struct filler *fl, struct fill *f, uint64_t at_least_ms) REQUIRES(fl->lock);
 

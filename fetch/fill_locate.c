@@ -96,25 +96,6 @@ static void judge_locate_locked(struct filler *fl, struct fill *f, int result) R
         }
 }
 
-/* Stores what came with the answer. */
-static int keep_bytes(struct fill *f, const struct hub_location *at)
-{
-        int r = blob_write(f->blob, at->bytes, at->size, 0);
-
-        if (r < 0)
-                log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: cannot be stored: %s", blob_etag(f->blob),
-                                errmsg_get(NULL, r));
-        return r;
-}
-
-static void note_bytes_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
-{
-        f->failures = f->range_errors = 0;
-        f->dirty = true;
-        f->progress_ms = fl->progress_ms = clock_ms();
-        fill_came_locked(fl, f, 0, blob_size(f->blob));
-}
-
 /* @at is taken over when given. */
 static void locate_end(struct locate *l, int result, struct hub_location *at)
 {
@@ -125,8 +106,10 @@ static void locate_end(struct locate *l, int result, struct hub_location *at)
 
         if (result == 0)
                 gate_note_reached(fl->o.gate);
-        if (came) {
-                result = keep_bytes(f, at);
+        if (came) { /* with the answer */
+                result = blob_write(f->blob, at->bytes, at->size, 0);
+                if (result < 0)
+                        fill_log_unstored(f, result);
         } else if (result == 0) {
                 found = calloc(1, sizeof(*found));
                 result = found ? 0 : -ENOMEM;
@@ -142,7 +125,7 @@ static void locate_end(struct locate *l, int result, struct hub_location *at)
                 f->location = found;
         }
         if (came && result == 0)
-                note_bytes_locked(fl, f);
+                fill_came_locked(fl, f, 0, blob_size(f->blob), clock_ms());
         f->locating = false;
         fl->locating--;
         judge_locate_locked(fl, f, result);

@@ -25,8 +25,12 @@
 #define RANGE_ERRORS_MAX 4 /* then the file is asked for whole, if it is not larger than one range */
 #define FAILURES_PATIENT 3 /* in a row: then what nobody waits for is given up */
 
-void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end)
+void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, uint64_t now_ms)
 {
+        f->failures = f->refusals = f->range_errors = 0;
+        f->retry_ms = 0;
+        f->dirty = true;
+        f->progress_ms = fl->progress_ms = now_ms;
         LIST_FOREACH(node, &f->reads) {
                 struct fetch_wait *w = LIST_OWNER(node, struct fetch_wait, node);
 
@@ -34,6 +38,12 @@ void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_
                         wait_enlist(w, 0, &fl->answers);
         }
         fill_hash_locked(fl, f);
+}
+
+void fill_log_unstored(const struct fill *f, int error)
+{
+        log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: cannot be stored: %s", blob_etag(f->blob),
+                        errmsg_get(NULL, error));
 }
 
 /* xorshift64: enough for jitter */
@@ -85,6 +95,7 @@ static int transfer_data(void *arg, uint64_t offset, const void *buf, size_t len
         struct filler *fl = f->filler;
         bool cancelled, cut;
         size_t n = wanted_part(t, offset, len, &cancelled);
+        uint64_t now;
         int r;
 
         if (cancelled)
@@ -92,16 +103,13 @@ static int transfer_data(void *arg, uint64_t offset, const void *buf, size_t len
         r = n > 0 ? blob_write(f->blob, buf, n, offset) : 0;
         if (r < 0)
                 return r;
+        now = clock_ms();
         lock_take(&fl->lock);
         if (t->came_ms == 0)
-                t->came_ms = clock_ms();
+                t->came_ms = now;
         fl->bytes += n;
         t->at = offset + n;
-        f->failures = f->refusals = f->range_errors = 0;
-        f->retry_ms = 0;
-        f->dirty = true;
-        f->progress_ms = fl->progress_ms = clock_ms();
-        fill_came_locked(fl, f, offset, offset + n);
+        fill_came_locked(fl, f, offset, offset + n, now);
         cut = t->at >= t->end && t->end < t->asked_end;
         filler_leave(fl);
         gate_note_reached(fl->o.gate);
@@ -173,8 +181,7 @@ static void judge_failure_locked(struct filler *fl, struct fill *f, const struct
                 fill_back_off_locked(fl, f, 0);
                 return;
         default:
-                log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: cannot be stored: %s", blob_etag(f->blob),
-                                errmsg_get(NULL, result));
+                fill_log_unstored(f, result);
                 fill_fail_locked(fl, f, result);
         }
 }
