@@ -62,13 +62,13 @@ static int take_member(struct json_cut *cut, const char *key, json_t *root)
         const char *text;
         size_t len;
         json_t *value;
-        int r = json_cut_value(cut, &text, &len);
+        int r;
 
-        if (r < 0 || !info_wanted(key))
+        if (!info_wanted(key))
+                return json_cut_value(cut, &text, &len);
+        r = json_cut_parse(cut, JSON_DECODE_ANY, &value);
+        if (r < 0)
                 return r;
-        value = json_loadb(text, len, JSON_DECODE_ANY, NULL);
-        if (!value)
-                return -EBADMSG;
         return json_object_set_new(root, key, value) < 0 ? -ENOMEM : 0;
 }
 

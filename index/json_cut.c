@@ -10,7 +10,6 @@
 #include "base/util.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -147,6 +146,21 @@ int json_cut_value(struct json_cut *c, const char **ret, size_t *ret_len)
         return 0;
 }
 
+int json_cut_parse(struct json_cut *c, size_t flags, json_t **ret)
+{
+        json_error_t error;
+        const char *text;
+        size_t len;
+        int r = json_cut_value(c, &text, &len);
+
+        if (r < 0)
+                return r;
+        *ret = json_loadb(text, len, flags, &error);
+        if (*ret)
+                return 0;
+        return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
+}
+
 int json_cut_enter(struct json_cut *c)
 {
         c->first = true;
@@ -156,13 +170,10 @@ int json_cut_enter(struct json_cut *c)
 static int take_key(struct json_cut *c, char **ret_key)
 {
         CLEANUP(cleanup_json) json_t *key = NULL;
-        const char *text;
-        size_t len;
-        int r = json_cut_value(c, &text, &len);
+        int r = json_cut_parse(c, JSON_DECODE_ANY, &key);
 
         if (r < 0)
                 return r;
-        key = json_loadb(text, len, JSON_DECODE_ANY, NULL);
         if (!json_is_string(key))
                 return -EBADMSG;
         *ret_key = strdup(json_string_value(key));

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -31,5 +32,7 @@ int json_cut_enter(struct json_cut *c);
 int json_cut_member(struct json_cut *c, char **ret_key);
 /* Passes one value; it is in @ret, not ended by NUL, until the next call. */
 int json_cut_value(struct json_cut *c, const char **ret, size_t *ret_len);
+/* Passes one value and parses it with jansson's @flags; the caller's to json_decref(). */
+int json_cut_parse(struct json_cut *c, size_t flags, json_t **ret);
 /* Nothing but white space may follow. */
 int json_cut_end(struct json_cut *c);

@@ -261,14 +261,10 @@ static int read_file(struct json_cut *cut, const char *path, struct tree *t)
 {
         CLEANUP(cleanup_json) json_t *value = NULL;
         struct tree_file f;
-        const char *text;
-        size_t len;
-        int r = json_cut_value(cut, &text, &len);
+        int r = json_cut_parse(cut, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &value);
 
-        if (r < 0)
-                return r;
-        value = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-        r = file_from_json(path, value, &f);
+        if (r == 0)
+                r = file_from_json(path, value, &f);
         if (r == 0 && entry_path_valid(path))
                 r = tree_add(t, &f);
         return r == -EINVAL ? -EBADMSG : r;
@@ -294,15 +290,10 @@ static int read_files(struct json_cut *cut, struct tree *t)
 static int read_other(struct json_cut *cut, const char *key, bool *version)
 {
         CLEANUP(cleanup_json) json_t *value = NULL;
-        const char *text;
-        size_t len;
-        int r = json_cut_value(cut, &text, &len);
+        int r = json_cut_parse(cut, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &value);
 
         if (r < 0)
                 return r;
-        value = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL);
-        if (!value)
-                return -EBADMSG;
         if (strcmp(key, "format_version") != 0)
                 return 0;
         if (*version || !json_is_integer(value) || json_integer_value(value) != FORMAT_VERSION)
