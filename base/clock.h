@@ -15,20 +15,17 @@ static inline uint64_t clock_ms(void)
         return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000 + 1;
 }
 
-/* Seconds since the epoch. */
-static inline int64_t clock_wall_s(void)
-{
-        struct timespec ts;
-
-        clock_gettime(CLOCK_REALTIME, &ts);
-        return ts.tv_sec;
-}
-
-/* The same in nanoseconds. */
+/* Nanoseconds since the epoch. */
 static inline int64_t clock_wall_ns(void)
 {
         struct timespec ts;
 
         clock_gettime(CLOCK_REALTIME, &ts);
         return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* The same in seconds. */
+static inline int64_t clock_wall_s(void)
+{
+        return clock_wall_ns() / 1000000000;
 }

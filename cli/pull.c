@@ -3,8 +3,9 @@
  *
  * Invariants
  *   P1  Sizes are counted once per blob: a path that lists a blob again is a duplicate.
- *   P2  At most IN_FLIGHT files run, of small ones more: each is a round trip or two. After a failure that others would share (no space, hub gone,
- *       offline, token) no further file is started; what runs is let finish.
+ *   P2  At most IN_FLIGHT files run, of small ones more: each is a round trip or two. After a failure that
+ *       others would share (no space, hub gone, offline, token) no further file is started; what runs is let
+ *       finish.
  *   P3  pull_run() returns only when no answer is outstanding: they refer to its files.
  */
 #include "cli/pull.h"

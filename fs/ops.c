@@ -113,7 +113,12 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
 {
         struct request rq = {
-                .fs = fs_of(req), .req = req, .op = OP_READ, .unique = request_unique, .size = size, .offset = (uint64_t)offset
+                .fs = fs_of(req),
+                .req = req,
+                .op = OP_READ,
+                .unique = request_unique,
+                .size = size,
+                .offset = (uint64_t)offset,
         };
 
         (void)fi;

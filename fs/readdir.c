@@ -317,6 +317,7 @@ static int begin_listed(struct fs *fs, struct node dir, struct step *s)
 static int next_listed(struct fs *fs, struct node dir, struct step *s)
 {
         struct entry entry;
+        bool shown;
         int r = s->rows ? 0 : begin_listed(fs, dir, s);
 
         do {
@@ -324,9 +325,10 @@ static int next_listed(struct fs *fs, struct node dir, struct step *s)
                         r = catalog_rows_next(s->rows, &entry);
                 if (r != 0)
                         return r;
-        } while (!s->whole && !show_entry(fs, &entry));
+                shown = show_entry(fs, &entry);
+        } while (!s->whole && !shown);
         s->cookie = entry.pos;
-        s->name_only = !show_entry(fs, &entry); /* D1: it is there only by name */
+        s->name_only = !shown; /* D1: it is there only by name */
         s->node = entry_node(dir, &entry);
         s->entry_timeout = entry_keep(fs, s->node, &entry);
         s->attr_timeout = FOREVER;

@@ -254,14 +254,15 @@ static bool find_hole(struct blob *b, uint64_t at, uint64_t end, struct range *r
         return found;
 }
 
-/* Another writer has brought a part of it meanwhile: held bytes were written once more (H1). */
-static bool was_written_twice_locked(const struct blob *b, const struct range *written) REQUIRES(b->lock)
+/* If another writer has brought a part of it meanwhile, held bytes were written once more (H1). */
+static void mind_written_twice_locked(struct blob *b, const struct range *written) REQUIRES(b->lock)
 {
         struct range hole;
 
-        return written->start < b->hashed &&
-               !(rangeset_next_hole(&b->extents, written->start, written->end, &hole) &&
-                 hole.start == written->start && hole.end == written->end);
+        if (written->start < b->hashed &&
+            !(rangeset_next_hole(&b->extents, written->start, written->end, &hole) &&
+              hole.start == written->start && hole.end == written->end))
+                blob_end_era_locked(b);
 }
 
 /* B1, F2 */
@@ -271,8 +272,7 @@ static int add_extent(struct blob *b, const struct range *written, int fd)
 
         lock_take(&b->lock);
         if (fd == b->fd && b->map.fd >= 0 && !blob_state_whole(b->state)) {
-                if (was_written_twice_locked(b, written))
-                        blob_end_era_locked(b);
+                mind_written_twice_locked(b, written);
                 r = extent_append(&b->map, written->start, written->end);
                 if (r == 0)
                         r = rangeset_add(&b->extents, written->start, written->end);
@@ -290,8 +290,7 @@ static int add_extent(struct blob *b, const struct range *written, int fd)
 static void note_failed_write(struct blob *b, const struct range *tried)
 {
         lock_take(&b->lock);
-        if (was_written_twice_locked(b, tried))
-                blob_end_era_locked(b);
+        mind_written_twice_locked(b, tried);
         lock_drop(&b->lock);
 }
 
