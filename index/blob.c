@@ -58,6 +58,8 @@ int blob_set_state(struct blob *b, enum blob_state state)
         b->incarnation = row.incarnation;
         if (blob_state_whole(b->state))
                 blob_forget_extents_locked(b);
+        if (b->state == BLOB_COMPLETE)
+                blob_forget_readers_locked(b);
         lock_drop(&b->lock);
         log_debug("%.12s: state %d, incarnation %" PRIu32, b->etag, (int)row.state, row.incarnation);
         return 0;
@@ -145,6 +147,7 @@ static void blob_free(struct blob *b)
         rangeset_done(&b->extents);
         rangeset_done(&b->synced);
         hash_free(b->hash);
+        free(b->readers);
         lock_done(&b->lock);
         lock_done(&b->io);
         lock_done(&b->hashing);

@@ -25,6 +25,7 @@
 #include "base/rangeset.h"
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 struct blobs; /* the table of blobs in use; at most one struct blob per catalogue row */
 struct blob;
@@ -72,6 +73,25 @@ ssize_t blob_read(struct blob *b, void *buf, size_t len, uint64_t offset);
  * -ENODATA while nothing was written yet. */
 int blob_fd(struct blob *b);
 
+/* ---- who read before the hash was known ---- */
+
+#define BLOB_READERS_MAX 8
+struct blob_reader {
+        pid_t pid; /* 0: of another pid namespace */
+        uid_t uid;
+        char comm[16]; /* as the process calls itself, without control characters; "": it was gone */
+};
+struct blob_readers {
+        struct blob_reader at[BLOB_READERS_MAX];
+        size_t count;
+        unsigned more; /* further ones; one that comes again may be counted again */
+};
+/* Thread @tid of another process is about to get bytes, or may have got them from the kernel's cache.
+ * Nothing is noted for a blob that is verified. Cheap for a thread that was noted. */
+void blob_note_reader(struct blob *b, pid_t tid, uid_t uid);
+/* Those since the last call; also forgotten when the blob turns out to be right. */
+void blob_take_readers(struct blob *b, struct blob_readers *ret);
+
 /* ---- filling ---- */
 
 /* Writes bytes that arrived and adds the range (B1). Bytes already held are not written again.
@@ -90,8 +110,25 @@ uint64_t blob_hash_left(struct blob *b);
  * given up meanwhile is hashed anew. 0; -ECANCELED; negative errno: it begins anew at the next call. */
 int blob_hash_ahead(struct blob *b, uint64_t max, const atomic_bool *cancel);
 
-/* Gives up ranges, e.g. after a wrong hash. All of the blob ([0, UINT64_MAX)): a new incarnation. */
+/* Gives up ranges. All of the blob ([0, UINT64_MAX)): a new incarnation. */
 int blob_drop(struct blob *b, uint64_t start, uint64_t end);
+/* After a wrong hash: nothing is held any longer, a new incarnation; but what blob_write() is given from now
+ * on replaces only what differs from it in the file. */
+int blob_doubt(struct blob *b);
+
+#define BLOB_DIFFERS_MAX 8
+struct blob_differs {
+        uint64_t bytes; /* that differed, each counted */
+        struct range ranges[BLOB_DIFFERS_MAX]; /* from the first to the last of them in some 32 KiB, in the
+                                                * order in which they came */
+        size_t count;
+        bool more; /* than there is room for */
+};
+/* What differed since blob_doubt(). */
+void blob_get_differs(struct blob *b, struct blob_differs *ret);
+/* The hash of the content that was wrong last, into @ret, which holds ETAG_MAX + 1 bytes; "" where that
+ * was not even of the right size, or none was wrong. */
+void blob_wrong_hash(struct blob *b, char *ret);
 
 /*
  * Verifies a blob all of whose bytes are held and makes it whole: hash, sync, publish in every repo

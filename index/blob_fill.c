@@ -59,6 +59,7 @@ void blob_forget_extents_locked(struct blob *b)
         rangeset_done(&b->extents);
         rangeset_done(&b->synced);
         blob_end_era_locked(b);
+        blob_doubt_end_locked(b);
         b->new_bytes = 0;
         b->map_stale = false;
 }
@@ -294,6 +295,18 @@ static void note_failed_write(struct blob *b, const struct range *tried)
         lock_drop(&b->lock);
 }
 
+static int write_hole(struct blob *b, int fd, const char *buf, const struct range *hole)
+{
+        bool doubt;
+
+        lock_take(&b->lock);
+        doubt = b->doubt.on;
+        lock_drop(&b->lock);
+        if (doubt)
+                return blob_write_compared(b, fd, buf, hole->end - hole->start, hole->start);
+        return FAULT("blob.write") ? -ENOSPC : pwrite_all(fd, buf, hole->end - hole->start, hole->start);
+}
+
 int blob_write(struct blob *b, const void *buf, size_t len, uint64_t offset)
 {
         struct range hole;
@@ -307,9 +320,7 @@ int blob_write(struct blob *b, const void *buf, size_t len, uint64_t offset)
                         return r;
                 if (fd < 0)
                         continue; /* there is a file now */
-                r = FAULT("blob.write") ? -ENOSPC :
-                                          pwrite_all(fd, (const char *)buf + (hole.start - offset),
-                                                     hole.end - hole.start, hole.start);
+                r = write_hole(b, fd, (const char *)buf + (hole.start - offset), &hole);
                 if (r == 0)
                         r = add_extent(b, &hole, fd);
                 else
@@ -340,6 +351,7 @@ static void keep_synced_only(struct blob *b)
         if (rangeset_copy(&b->extents, &b->synced) < 0)
                 rangeset_done(&b->extents);
         blob_end_era_locked(b);
+        blob_doubt_end_locked(b); /* A2 */
         b->new_bytes = 0;
         b->map_stale = true;
         lock_drop(&b->lock);
@@ -398,8 +410,8 @@ int blob_sync(struct blob *b)
 
 /* ---- giving up ---- */
 
-/* The caller holds io. A whole blob has nothing to drop. */
-static int drop_io(struct blob *b, uint64_t start, uint64_t end)
+/* The caller holds io. A whole blob has nothing to drop. @keep_file: also where all is dropped. */
+static int drop_io(struct blob *b, uint64_t start, uint64_t end, bool keep_file)
 {
         CLEANUP(rangeset_done) struct rangeset synced = {};
         bool filling, private;
@@ -419,7 +431,7 @@ static int drop_io(struct blob *b, uint64_t start, uint64_t end)
         lock_drop(&b->lock);
         if (r < 0 || !filling)
                 return r;
-        if (private && (start > 0 || end < b->size))
+        if (private && (keep_file || start > 0 || end < b->size))
                 return rewrite_map(b, &synced, true);
         r = blob_forget_extents(b); /* all of it, or a file that F1 forbids to write to */
         if (r == 0)
@@ -433,9 +445,36 @@ int blob_drop(struct blob *b, uint64_t start, uint64_t end)
 
         lock_take(&b->finish);
         lock_take(&b->io);
-        r = drop_io(b, start, end);
+        r = drop_io(b, start, end, false);
         lock_drop(&b->io);
         if (r == 0 && start == 0 && end >= b->size)
+                r = blob_renew(b);
+        lock_drop(&b->finish);
+        return r;
+}
+
+/* A file that was cut or extended is not gone on with. */
+static bool has_its_size(struct blob *b)
+{
+        struct stat st;
+
+        return fstat(blob_fd(b), &st) == 0 && (uint64_t)st.st_size == b->size;
+}
+
+int blob_doubt(struct blob *b)
+{
+        int r;
+
+        lock_take(&b->finish);
+        lock_take(&b->io);
+        r = drop_io(b, 0, UINT64_MAX, has_its_size(b));
+        if (r == 0) {
+                lock_take(&b->lock);
+                blob_doubt_begin_locked(b);
+                lock_drop(&b->lock);
+        }
+        lock_drop(&b->io);
+        if (r == 0)
                 r = blob_renew(b);
         lock_drop(&b->finish);
         return r;

@@ -247,16 +247,18 @@ static int reject_adopted(struct blob *b)
 static int verify_adopted(struct blob *b, const atomic_bool *cancel)
 {
         enum blob_state state = blob_state(b);
-        bool match;
+        char hex[ETAG_MAX + 1];
         int r;
 
         if (state != BLOB_ADOPTED)
                 return state == BLOB_COMPLETE ? 0 : -ENODATA;
-        r = hash_file(b->fd, b->etag, b->size, cancel, &match);
+        r = hash_file_hex(b->fd, b->etag, b->size, cancel, hex);
         if (r < 0)
                 return r;
-        if (!match)
+        if (strcmp(hex, b->etag) != 0) {
+                blob_note_wrong(b, hex);
                 return reject_adopted(b);
+        }
         r = blob_set_state(b, BLOB_COMPLETE);
         if (r == 0) {
                 lock_take(&b->io);

@@ -21,6 +21,7 @@
 #include "base/fault.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -161,6 +162,20 @@ int blob_hash_ahead(struct blob *b, uint64_t max, const atomic_bool *cancel)
         return r;
 }
 
+void blob_note_wrong(struct blob *b, const char *hex)
+{
+        lock_take(&b->lock);
+        snprintf(b->wrong, sizeof(b->wrong), "%s", hex);
+        lock_drop(&b->lock);
+}
+
+void blob_wrong_hash(struct blob *b, char *ret)
+{
+        lock_take(&b->lock);
+        strcpy(ret, b->wrong);
+        lock_drop(&b->lock);
+}
+
 /* All is hashed: compares. */
 static int compare(struct blob *b, bool *ret_match)
 {
@@ -174,9 +189,12 @@ static int compare(struct blob *b, bool *ret_match)
         if (!all)
                 return -ENODATA;
         r = hash_get(b->hash, hex);
-        if (r == 0)
-                *ret_match = strcmp(hex, b->etag) == 0;
-        return r;
+        if (r < 0)
+                return r;
+        *ret_match = strcmp(hex, b->etag) == 0;
+        if (!*ret_match)
+                blob_note_wrong(b, hex);
+        return 0;
 }
 
 int blob_hash_rest(struct blob *b, const atomic_bool *cancel, bool *ret_match, uint64_t *ret_era)
@@ -191,6 +209,7 @@ int blob_hash_rest(struct blob *b, const atomic_bool *cancel, bool *ret_match, u
                 r = -errno;
         } else if ((uint64_t)st.st_size != b->size) {
                 *ret_match = false; /* somebody cut or extended it */
+                blob_note_wrong(b, "");
         } else {
                 r = hash_on(b, UINT64_MAX, cancel, false);
                 if (r == 0)

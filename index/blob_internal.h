@@ -1,7 +1,7 @@
 /*
  * Inside of a blob at run time, shared by blob.c (table, reading), blob_place.c (where it is listed),
- * blob_fill.c (writing, extents), blob_hash.c (the running hash), blob_finish.c (becoming whole) and
- * blob_begun.c (what partial/ holds).
+ * blob_fill.c (writing, extents), blob_again.c (bytes in doubt), blob_hash.c (the running hash),
+ * blob_finish.c (becoming whole), blob_readers.c (who read before that) and blob_begun.c (what partial/ holds).
  *
  * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, lock. The table's and a
  * blob's lock are never held over more than a small write to the extent map's page cache, or its rename.
@@ -60,6 +60,12 @@ struct blob {
         bool map_stale;          /* the map says more than is held: it must be rewritten */
         uint64_t era;            /* H1: counts what ends the running hash */
         uint64_t hashed;         /* bytes that the running hash has, or is just given */
+        struct {
+                bool on;         /* what is written is compared first (blob_again.c) */
+                struct blob_differs found; /* also when it is over */
+        } doubt;
+        char wrong[ETAG_MAX + 1]; /* blob_wrong_hash() */
+        struct reader_notes *readers; /* heap; NULL: nobody read before the hash was known */
         struct extent_map map;   /* fd >= 0: takes records; replaced under io and lock */
 };
 
@@ -105,6 +111,19 @@ void blob_end_era_locked(struct blob *b) REQUIRES(b->lock);
 int blob_hash_rest(struct blob *b, const atomic_bool *cancel, bool *ret_match, uint64_t *ret_era);
 /* Forgets the running hash. */
 void blob_hash_drop(struct blob *b);
+/* What blob_wrong_hash() is to say. */
+void blob_note_wrong(struct blob *b, const char *hex);
+
+/* ---- bytes in doubt (blob_again.c) ---- */
+
+void blob_doubt_begin_locked(struct blob *b) REQUIRES(b->lock);
+void blob_doubt_end_locked(struct blob *b) REQUIRES(b->lock);
+/* pwrite(2) of what differs from the file. */
+int blob_write_compared(struct blob *b, int fd, const char *buf, uint64_t len, uint64_t offset);
+
+/* ---- readers before the verdict (blob_readers.c) ---- */
+
+void blob_forget_readers_locked(struct blob *b) REQUIRES(b->lock);
 
 /* ---- filling (blob_fill.c) ---- */
 

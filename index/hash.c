@@ -102,20 +102,18 @@ static int feed(struct hash *h, int fd, uint64_t size, const atomic_bool *cancel
         return 0;
 }
 
-int hash_file(int fd, const char *etag, uint64_t size, const atomic_bool *cancel, bool *ret_match)
+int hash_file_hex(int fd, const char *etag, uint64_t size, const atomic_bool *cancel, char *ret_hex)
 {
         CLEANUP(cleanup_hash) struct hash *h = NULL;
-        char hex[ETAG_MAX + 1];
         struct stat st;
         bool whole = false;
         int r;
 
+        ret_hex[0] = '\0';
         if (fstat(fd, &st) < 0)
                 return -errno;
-        if ((uint64_t)st.st_size != size) {
-                *ret_match = false;
+        if ((uint64_t)st.st_size != size)
                 return 0;
-        }
         r = hash_new(etag, size, &h);
         if (r < 0)
                 return r;
@@ -124,11 +122,17 @@ int hash_file(int fd, const char *etag, uint64_t size, const atomic_bool *cancel
         (void)posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL); /* readers share the descriptor */
         if (r < 0)
                 return r;
-        r = hash_get(h, hex);
-        if (r < 0)
-                return r;
-        *ret_match = whole && strcmp(hex, etag) == 0;
-        return 0;
+        return whole ? hash_get(h, ret_hex) : 0;
+}
+
+int hash_file(int fd, const char *etag, uint64_t size, const atomic_bool *cancel, bool *ret_match)
+{
+        char hex[ETAG_MAX + 1];
+        int r = hash_file_hex(fd, etag, size, cancel, hex);
+
+        if (r == 0)
+                *ret_match = strcmp(hex, etag) == 0;
+        return r;
 }
 
 int hash_text(const char *text, char *ret_hex)

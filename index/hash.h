@@ -31,5 +31,9 @@ DEFINE_CLEANUP(struct hash *, hash, hash_free)
  */
 int hash_file(int fd, const char *etag, uint64_t size, const atomic_bool *cancel, bool *ret_match);
 
+/* The same; what its hash is instead of a verdict: "" where it does not have that size. @ret_hex holds
+ * ETAG_MAX + 1 bytes. */
+int hash_file_hex(int fd, const char *etag, uint64_t size, const atomic_bool *cancel, char *ret_hex);
+
 /* The sha256 of a short text, as SHA256_HEX digits and a NUL. */
 int hash_text(const char *text, char *ret_hex);
