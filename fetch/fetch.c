@@ -220,3 +220,8 @@ int fetch_get_fills(struct fetch *f, struct fetch_fill_info **ret, size_t *ret_c
 {
         return filler_fills(f->filler, ret, ret_count);
 }
+
+int fetch_get_verdicts(struct fetch *f, struct fetch_verdict **ret, size_t *ret_count)
+{
+        return filler_verdicts(f->filler, ret, ret_count);
+}

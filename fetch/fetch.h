@@ -156,3 +156,28 @@ struct fetch_fill_info {
 };
 /* Blobs being filled now. @ret is a heap array of @ret_count. */
 int fetch_get_fills(struct fetch *f, struct fetch_fill_info **ret, size_t *ret_count);
+
+/* ---- what turned out to be wrong ---- */
+
+enum fetch_outcome {
+        FETCH_VERDICT_AGAIN,       /* what the hub sent was wrong, once: it is fetched once more */
+        FETCH_VERDICT_MENDED,      /* right the second time */
+        FETCH_VERDICT_QUARANTINED, /* wrong twice */
+        FETCH_VERDICT_REJECTED,    /* a file that was in the store: moved to the quarantine */
+};
+
+struct fetch_verdict {
+        enum fetch_outcome outcome;
+        int64_t at; /* wall seconds */
+        int64_t blob;
+        char repo[REPO_NAME_MAX + 12]; /* "models/Org/Name" */
+        char path[ENTRY_PATH_MAX + 1];
+        char etag[ETAG_MAX + 1];
+        char got[ETAG_MAX + 1]; /* the wrong hash; "": not even the size was right */
+        uint64_t size;
+        struct blob_differs differs;  /* between what came first and what came then */
+        struct blob_readers readers;  /* who may have read what was wrong */
+};
+/* The last ones since the start, oldest first, one for each time that a blob was wrong. @ret is a heap
+ * array of @ret_count. */
+int fetch_get_verdicts(struct fetch *f, struct fetch_verdict **ret, size_t *ret_count);

@@ -62,3 +62,4 @@ void filler_poke(struct filler *fl);
 
 void filler_counts(struct filler *fl, unsigned *ret_transfers, unsigned *ret_waiting_reads);
 int filler_fills(struct filler *fl, struct fetch_fill_info **ret, size_t *ret_count);
+int filler_verdicts(struct filler *fl, struct fetch_verdict **ret, size_t *ret_count);

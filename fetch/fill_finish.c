@@ -47,23 +47,21 @@ void fill_sync_locked(struct filler *fl, struct fill *f)
 
 static void hash_failed_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
 {
-        fill_drop_location(f);
-        if (f->hash_failures < 2) {
+        fill_drop_location(f); /* the next lookup is anew, and so is what follows from it */
+        if (f->hash_failures < 2)
                 f->rest = true;
-                log_warn("blob %.12s: what the hub sent does not have this hash; it is fetched again",
-                         blob_etag(f->blob));
-                return;
-        }
-        log_error(
-                "blob %.12s: the hash was wrong twice; it is kept in the quarantine and answers are refused",
-                blob_etag(f->blob));
-        fill_fail_locked(fl, f, FETCH_E_CORRUPT);
+        else
+                fill_fail_locked(fl, f, FETCH_E_CORRUPT);
 }
 
 /* The bytes were wrong: they are given up, the second time for good. */
 static int reject(struct fill *f)
 {
-        return f->hash_failures + 1 < 2 ? blob_drop(f->blob, 0, UINT64_MAX) : blob_quarantine(f->blob);
+        bool again = f->hash_failures + 1 < 2;
+        int r = again ? blob_doubt(f->blob) : blob_quarantine(f->blob);
+
+        filler_verdict(f->filler, f->blob, again ? FETCH_VERDICT_AGAIN : FETCH_VERDICT_QUARANTINED);
+        return r;
 }
 
 static void judge_finish_locked(struct filler *fl, struct fill *f, int result) REQUIRES(fl->lock)
@@ -103,6 +101,8 @@ static void finish_run(struct work *w)
                 if (ev->blob_filling)
                         ev->blob_filling(ev->arg, f->id);
         }
+        if (r == 0 && f->hash_failures > 0)
+                filler_verdict(fl, f->blob, FETCH_VERDICT_MENDED);
         if (r == 0 && ev->blob_whole) /* first, so that who waited finds the new node */
                 ev->blob_whole(ev->arg, f->id);
         lock_take(&fl->lock);
@@ -148,8 +148,7 @@ static void verify_adopted(struct filler *fl, struct blob *b)
         pthread_setschedparam(pthread_self(), SCHED_IDLE, &param); /* refused is fine */
         r = blob_verify_adopted(b, &fl->cancel);
         if (r == BLOB_E_HASH) {
-                log_error("blob %.12s: an adopted file does not have this hash; it is kept in the quarantine",
-                          blob_etag(b));
+                filler_verdict(fl, b, FETCH_VERDICT_REJECTED);
                 if (ev->blob_filling)
                         ev->blob_filling(ev->arg, blob_id(b));
         } else if (r < 0 && r != -ECANCELED) {

@@ -2,7 +2,7 @@
  * Inside the filler. fill_life.c: beginning and end. fill.c: the table of fills and the questions.
  * fill_pump.c: the thread that decides. fill_transfer.c: ranges on their way and what becomes of failures.
  * fill_locate.c: where a blob's bytes are. fill_hash.c: hashing on what came. fill_finish.c: syncing,
- * verifying. fill_along.c: small files that come along.
+ * verifying. fill_verdict.c: what was wrong. fill_along.c: small files that come along.
  *
  * Lock order: filler.lock, then a blob's own locks (index/blob.h); gate.lock and the resolver's lock
  * are never held together with any other. No lock is held over a callback, a call of hub.h,
@@ -123,6 +123,7 @@ struct filler {
         uint64_t random;            /* for jitter */
         struct along_seen *along_blobs, *along_commits; /* fill_along.c: uthash by id */
         struct verify_job *verifying;                   /* fill_finish.c: uthash by blob */
+        struct list verdicts;                           /* fill_verdict.c; oldest first */
         bool walking;                                   /* over all that was adopted */
         struct work walk;                               /* in use while walking, as the next one */
         int64_t walked;                                 /* the last blob of the walk; the walk's own */
@@ -185,6 +186,12 @@ void fill_hash_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 /* Queues the verification (K4) when all is held. True when it is under way. */
 bool fill_finish_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 void fill_sync_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
+
+/* ---- fill_verdict.c ---- */
+
+/* Says and keeps that bytes of @b were wrong and what was done; without locks. */
+void filler_verdict(struct filler *fl, struct blob *b, enum fetch_outcome outcome);
+void verdicts_done(struct filler *fl);
 
 /* ---- fill_along.c ---- */
 

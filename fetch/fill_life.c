@@ -96,6 +96,7 @@ static void init_lists(struct filler *fl)
         list_init(&fl->starting);
         list_init(&fl->answers);
         list_init(&fl->dead);
+        list_init(&fl->verdicts);
         fl->random = clock_ms() * UINT64_C(0x9e3779b97f4a7c15) | 1;
         fl->progress_ms = clock_ms();
 }
@@ -107,6 +108,7 @@ static void free_filler(struct filler *fl)
         fl->sync = workq_free(fl->sync);
         fl->adopt = workq_free(fl->adopt);
         along_done(fl);
+        verdicts_done(fl);
         pthread_cond_destroy(&fl->wake);
         pthread_cond_destroy(&fl->quiet);
         lock_done(&fl->lock);

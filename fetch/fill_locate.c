@@ -25,6 +25,7 @@ struct locate {
         uint32_t pos;
         unsigned tries;
         bool full; /* not short of where the file is */
+        bool anew; /* what came before was wrong */
         int worst; /* the answer when no place is left */
         struct repo repo;
         struct commit commit;
@@ -198,9 +199,11 @@ static int find_place(struct locate *l)
 
 static enum hub_locate_how how_to_locate(const struct locate *l)
 {
+        enum hub_locate_how how = l->full ? HUB_LOCATE_FULL : HUB_LOCATE_SHORT;
+
         if (l->entry.size <= HUB_TAKE_MAX)
-                return HUB_LOCATE_TAKE;
-        return l->full ? HUB_LOCATE_FULL : HUB_LOCATE_SHORT;
+                how = HUB_LOCATE_TAKE;
+        return l->anew ? how | HUB_LOCATE_ANEW : how;
 }
 
 static void next_place(struct work *w)
@@ -241,6 +244,7 @@ void fill_locate_locked(struct filler *fl, struct fill *f, uint64_t now_ms)
         }
         l->fill = f;
         l->full = f->locate_full;
+        l->anew = f->hash_failures > 0;
         l->deadline = now_ms + (uint64_t)fl->o.lookup_deadline_s * 1000;
         f->locating = true;
         fl->locating++;

@@ -82,6 +82,7 @@ int hub_refs(struct hub *h, enum repo_type type, const char *name, uint64_t dead
 struct hub_location {
         char *url;           /* heap; signed: never logged */
         bool own_origin;     /* on the endpoint's origin: the token goes along */
+        bool anew;           /* asked for with HUB_LOCATE_ANEW: so are its ranges */
         uint64_t expires_ms; /* clock_ms() after which it is resolved anew */
         uint64_t size;       /* HUB_SIZE_UNSAID: with HUB_LOCATE_SHORT only */
         char etag[ETAG_MAX + 1];
@@ -97,6 +98,8 @@ enum hub_locate_how {
                            * within the hub, what it leads to may turn out to be another redirect */
         HUB_LOCATE_TAKE,  /* GET: a file of up to HUB_TAKE_MAX comes along where the hub itself has it; a
                            * larger one is HUB_E_MALFORMED. The deadline counts anew at each progress */
+        HUB_LOCATE_ANEW = 8, /* with one of the others: over new connections and past the caches of proxies, as
+                              * what came before was wrong */
 };
 /* /{type}s/{name}/resolve/{sha}/{path}: redirects within the hub are followed, one that leaves it is
  * the location. */

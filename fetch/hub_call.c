@@ -124,6 +124,8 @@ static int authorize(struct hub_call *c, bool again)
                 r = add_authorization(c);
         if (r == 0)
                 r = add_header(c, "Accept-Encoding: identity");
+        if (r == 0 && c->anew)
+                r = add_header(c, "Cache-Control: no-cache");
         if (r == 0 && c->kind->bulk) {
                 snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-%" PRIu64, c->range.start,
                          c->range.end - 1);
@@ -372,7 +374,7 @@ static void take_answer(struct hub_call *c)
                 call_finish(c, r);
                 return;
         }
-        c->transfer.fresh = false;
+        c->transfer.fresh = c->anew;
         call_again(c);
 }
 
@@ -416,7 +418,7 @@ static void retry(struct hub_call *c)
         }
         log_debug("%s: again in %" PRIu64 " ms", c->kind->word, when - now);
         c->not_before = when;
-        c->transfer.fresh = c->answer.status == 0; /* it heard nothing: not on that path again */
+        c->transfer.fresh = c->anew || c->answer.status == 0; /* it heard nothing: not on that path again */
         call_again(c);
 }
 

@@ -74,6 +74,7 @@ struct hub_call {
         char *token; /* for token_wipe(); NULL: sent without */
         bool own;    /* on the endpoint's origin */
         bool token_retried;
+        bool anew;   /* over new connections, past the caches of proxies */
         enum hub_bucket bucket;
         unsigned idle_ms; /* progress of the body moves the deadline; 0: fixed */
         uint64_t latest; /* ... but not beyond this; 0: no limit */

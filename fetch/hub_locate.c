@@ -91,6 +91,7 @@ static int locate_answered(struct hub_call *c)
                 return HUB_E_MALFORMED;
         l->expires_ms = clock_ms() + lifetime_ms(c);
         l->own_origin = c->own;
+        l->anew = c->anew;
         l->url = take_ptr(c->url);
         return 0;
 }
@@ -133,6 +134,7 @@ int hub_locate(struct hub *h, enum repo_type type, const char *name, const char 
         CLEANUP_FREE char *quoted = NULL;
         struct hub_call *c;
         char *url;
+        bool anew;
         int r;
 
         if (!repo_name_valid(name) || !hex_valid(sha, COMMIT_HEX) || !entry_path_valid(path))
@@ -141,10 +143,13 @@ int hub_locate(struct hub *h, enum repo_type type, const char *name, const char 
         if (!quoted ||
             asprintf(&url, "%s/%s%s/resolve/%s/%s", h->endpoint, folders[type], name, sha, quoted) < 0)
                 return -ENOMEM;
+        anew = how & HUB_LOCATE_ANEW;
+        how &= ~(unsigned)HUB_LOCATE_ANEW;
         r = call_new(h, how == HUB_LOCATE_TAKE ? &take_kind : &locate_kind, url, &c);
         if (r < 0)
                 return r;
         c->bucket = BUCKET_RESOLVERS;
+        c->anew = c->transfer.fresh = anew;
         c->locate.how = how;
         if (how == HUB_LOCATE_TAKE) {
                 c->idle_ms = (unsigned)(deadline - min_u64(deadline, clock_ms()));

@@ -185,6 +185,7 @@ int hub_range(struct hub *h, const struct hub_location *l, uint64_t start, uint6
         if (r < 0)
                 return r;
         c->own = l->own_origin;
+        c->anew = c->transfer.fresh = l->anew;
         c->bucket = BUCKET_RESOLVERS;
         c->range.sink = *sink;
         c->range.start = c->range.at = start;

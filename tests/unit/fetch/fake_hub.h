@@ -52,7 +52,7 @@ static struct fake {
         bool hold_names;       /* infos wait */
         bool suspended;
         /* what it was asked */
-        unsigned infos, trees, locates, taken, full, held;
+        unsigned infos, trees, locates, taken, full, anew, held;
         unsigned ranges; /* of files[0] */
         uint64_t bytes;
         unsigned char *sent;   /* of files[0]: how often each 4 KiB page was sent */
@@ -408,8 +408,14 @@ int hub_locate(struct hub *h, enum repo_type type, const char *name, const char 
                enum hub_locate_how how, uint64_t deadline, hub_locate_fn done, void *arg,
                struct hub_call **ret_call)
 {
-        struct fake_call c = { .kind = FAKE_LOCATE, .how = how, .locate = done, .arg = arg, .file = fake_find(path) };
+        struct fake_call c = { .kind = FAKE_LOCATE, .how = how & ~(unsigned)HUB_LOCATE_ANEW, .locate = done,
+                               .arg = arg, .file = fake_find(path) };
 
+        if (how & HUB_LOCATE_ANEW) {
+                pthread_mutex_lock(&fake.lock);
+                fake.anew++;
+                pthread_mutex_unlock(&fake.lock);
+        }
         (void)h, (void)type, (void)name, (void)sha, (void)deadline, (void)ret_call;
         return fake_submit(&c);
 }

@@ -362,19 +362,54 @@ START_TEST(a_wrong_hash_is_fetched_again)
         ck_assert_int_eq(do_whole(b), 0);
         ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
         assert_content(b, 0, MB);
+        ck_assert_uint_eq(FAKE_GET(locates), 2);
+        ck_assert_uint_eq(FAKE_GET(anew), 1); /* the location of before is not used again */
+        blob_unref(b);
+}
+END_TEST
+
+/* What was wrong is told with its readers: one incident, whose outcome is the last. */
+START_TEST(verdicts_are_told)
+{
+        struct fetch_verdict *v = NULL;
+        struct blob *b = get_blob(0);
+        size_t count;
+
+        FAKE_SET(corrupt_at, 9 * MB);
+        blob_note_reader(b, getpid(), 77);
+        ck_assert_int_eq(do_whole(b), 0);
+        ck_assert_int_eq(fetch_get_verdicts(fetch, &v, &count), 0);
+        ck_assert_uint_eq(count, 1);
+        ck_assert_int_eq(v->outcome, FETCH_VERDICT_MENDED);
+        ck_assert_str_eq(v->repo, "models/Org/Name");
+        ck_assert_str_eq(v->path, "model.safetensors");
+        ck_assert_str_eq(v->etag, fake.files[0].etag);
+        ck_assert_uint_eq(strlen(v->got), SHA256_HEX);
+        ck_assert_uint_eq(v->differs.bytes, 1);
+        ck_assert_uint_eq(v->differs.ranges[0].start, 9 * MB);
+        ck_assert_uint_eq(v->readers.count, 1);
+        ck_assert_int_eq(v->readers.at[0].pid, getpid());
+        ck_assert_uint_eq(v->readers.at[0].uid, 77);
+        free(v);
         blob_unref(b);
 }
 END_TEST
 
 START_TEST(a_wrong_hash_twice_is_corrupt)
 {
+        struct fetch_verdict *v = NULL;
         struct blob *b = get_blob(0);
+        size_t count;
 
         FAKE_SET(corrupt, 10000);
         ck_assert_int_eq(do_whole(b), FETCH_E_CORRUPT);
         ck_assert_int_eq(blob_state(b), BLOB_QUARANTINED);
         ck_assert_int_eq(do_open(b), FETCH_E_CORRUPT);
         ck_assert_int_eq(do_read(b, 0, 1), FETCH_E_CORRUPT);
+        ck_assert_int_eq(fetch_get_verdicts(fetch, &v, &count), 0);
+        ck_assert_uint_eq(count, 1);
+        ck_assert_int_eq(v->outcome, FETCH_VERDICT_QUARANTINED);
+        free(v);
         blob_unref(b);
 }
 END_TEST
@@ -658,6 +693,7 @@ int main(void)
         tcase_add_test(t, a_server_without_ranges_is_asked_for_all);
         tcase_add_test(t, a_wrong_hash_is_fetched_again);
         tcase_add_test(t, a_wrong_hash_twice_is_corrupt);
+        tcase_add_test(t, verdicts_are_told);
         tcase_add_test(t, what_came_is_hashed_along);
         tcase_add_loop_test(t, a_wrong_byte_is_found_early_and_late, 0, 2);
         tcase_add_test(t, unreachable_is_found_out_at_open);

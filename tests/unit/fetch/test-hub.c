@@ -357,6 +357,13 @@ START_TEST(locate_elsewhere)
 {
         uint64_t now = clock_ms();
 
+        ck_assert_int_eq(locate_how(HUB_LOCATE_FULL | HUB_LOCATE_ANEW,
+                                    SCRIPT("302 Found|X-Linked-ETag: \"" SHA256 "\"\r\nX-Linked-Size: 123\r\n"
+                                           "Location: {other}/x\r\n|")),
+                         0);
+        ck_assert(a.location.anew);
+        hub_location_done(&a.location);
+
         ck_assert_int_eq(
                 locate_by(SCRIPT("302 Found|X-Linked-ETag: \"" SHA256 "\"\r\nX-Linked-Size: 123\r\n"
                                  "Location: {other}/x?Signature=a~b\r\nETag: \"" SHA "\"\r\n|redirecting")),

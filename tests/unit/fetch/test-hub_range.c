@@ -71,10 +71,12 @@ static void teardown(void)
         answer_done(&a);
 }
 
+static bool anew; /* of range_of()'s location */
+
 static int range_of(bool own, uint64_t start, uint64_t end)
 {
         char url[128];
-        struct hub_location l = { .url = url, .own_origin = own };
+        struct hub_location l = { .url = url, .own_origin = own, .anew = anew };
         struct hub_sink sink = { .data = on_bytes, .done = on_range_done, .arg = &a };
 
         a.got = a.first = 0;
@@ -113,6 +115,22 @@ START_TEST(good)
         answers("200 OK", "Content-Length: 1000\r\n", 0, 1000, false);
         ck_assert_int_eq(range_of(false, 0, TOTAL), 0);
         ck_assert_uint_eq(a.got, TOTAL);
+}
+END_TEST
+
+/* What was wrong does not come over the same connection, nor out of a proxy's cache, once more. */
+START_TEST(asked_anew)
+{
+        answers(PARTIAL, "Content-Range: bytes 100-299/1000\r\nContent-Length: 200\r\n", 100, 200, false);
+        ck_assert_int_eq(range_of(false, 100, 300), 0);
+        ck_assert_int_eq(range_of(false, 100, 300), 0);
+        ck_assert_uint_eq(cdn.connections, 1);
+        ck_assert_str_eq(sent("Cache-Control"), "");
+        anew = true;
+        ck_assert_int_eq(range_of(false, 100, 300), 0);
+        anew = false;
+        ck_assert_uint_eq(cdn.connections, 2);
+        ck_assert_str_eq(sent("Cache-Control"), "no-cache");
 }
 END_TEST
 
@@ -285,6 +303,7 @@ int main(void)
         tcase_set_timeout(t, 60);
         tcase_add_checked_fixture(t, setup, teardown);
         tcase_add_test(t, good);
+        tcase_add_test(t, asked_anew);
         tcase_add_test(t, not_as_asked);
         tcase_add_test(t, wrong_length);
         tcase_add_test(t, refusals);
