@@ -202,6 +202,7 @@ static void add_blob(struct index *ix, const struct blob_row *row, uint64_t held
         one = json_object();
         json_set_text(one, "repo", label);
         json_set_text(one, "path", label[0] != '\0' ? e->path : row->etag);
+        json_set_text(one, "etag", row->etag);
         json_set_u64(one, "size", row->size);
         json_set_u64(one, "held", held);
         json_array_append_new(list, one);
@@ -268,6 +269,50 @@ static json_t *report_fills(struct fetch *f)
         return list;
 }
 
+static json_t *report_readers(const struct blob_readers *readers)
+{
+        json_t *list = json_array();
+
+        for (size_t i = 0; i < readers->count; i++) {
+                json_t *one = json_object();
+
+                json_set_u64(one, "pid", (uint64_t)readers->at[i].pid);
+                json_set_u64(one, "uid", readers->at[i].uid);
+                json_set_text(one, "name", readers->at[i].comm);
+                json_array_append_new(list, one);
+        }
+        return list;
+}
+
+/* What was wrong since the start, and what became of it. */
+static json_t *report_verdicts(struct fetch *f)
+{
+        static const char *const words[] = { "fetched again", "mended", "quarantined", "rejected" };
+        CLEANUP_FREE struct fetch_verdict *verdicts = NULL;
+        json_t *list = json_array();
+        size_t count = 0;
+
+        if (fetch_get_verdicts(f, &verdicts, &count) < 0)
+                count = 0;
+        for (size_t i = 0; i < count; i++) {
+                const struct fetch_verdict *v = &verdicts[i];
+                json_t *one = json_object();
+
+                json_set_u64(one, "at", (uint64_t)v->at);
+                json_set_text(one, "outcome", words[v->outcome]);
+                json_set_text(one, "repo", v->repo);
+                json_set_text(one, "path", v->path);
+                json_set_u64(one, "size", v->size);
+                json_set_text(one, "etag", v->etag);
+                json_set_text(one, "got", v->got);
+                json_set_u64(one, "differed", v->differs.bytes);
+                json_object_set_new(one, "readers", report_readers(&v->readers));
+                json_set_u64(one, "more_readers", v->readers.more);
+                json_array_append_new(list, one);
+        }
+        return list;
+}
+
 static json_t *report_hub(struct service *s)
 {
         struct fetch_status st;
@@ -321,9 +366,9 @@ int report_status(struct service *s, json_t **ret)
         json_set_u64(mount, "parked", fs->parked);
         json_object_set_new(mount, "passthrough", json_boolean(fs->passthrough));
         json_set_text(mount, "passthrough_reason", fs->passthrough_reason);
-        *ret = json_pack("{s:b, s:i, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "running", 1, "pid", (int)getpid(),
+        *ret = json_pack("{s:b, s:i, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "running", 1, "pid", (int)getpid(),
                          "version", WEIGHTFS_VERSION, "started", (json_int_t)s->started, "mount", mount,
                          "hub", report_hub(s), "store", report_store(s), "fills", report_fills(s->fetch),
-                         "quarantined", quarantined);
+                         "quarantined", quarantined, "verdicts", report_verdicts(s->fetch));
         return *ret ? 0 : -ENOMEM;
 }

@@ -21,7 +21,7 @@ int report_repos(struct index *ix, json_t **ret, struct errmsg *err);
 int report_files(struct index *ix, enum repo_type type, const char *name, const char *revision, json_t **ret,
                  struct errmsg *err);
 
-/* [{"repo", "path", "size", "held"}]: blobs of which a part is held. */
+/* [{"repo", "path", "etag", "size", "held"}]: blobs of which a part is held. */
 int report_incomplete(struct index *ix, json_t **ret);
 
 /* What the daemon is doing. */

@@ -207,6 +207,31 @@ static void show_quarantined(FILE *out, const json_t *list)
                         format_size(json_get_u64(one, "size"), size));
 }
 
+static void show_verdicts(FILE *out, const json_t *list)
+{
+        char when[FORMAT_MAX];
+        const json_t *one, *who;
+        size_t i, n;
+
+        if (json_array_size(list) == 0)
+                return;
+        fputs("wrong bytes since the start\n", out);
+        json_array_foreach((json_t *)list, i, one)
+        {
+                const json_t *readers = json_object_get(one, "readers");
+
+                fprintf(out, "  %s %s: %s, %s", json_get_text(one, "repo"), json_get_text(one, "path"),
+                        json_get_text(one, "outcome"),
+                        format_time((int64_t)json_get_u64(one, "at"), when));
+                json_array_foreach((json_t *)readers, n, who) fprintf(
+                        out, "%s %s[%" PRIu64 "] (uid %" PRIu64 ")", n == 0 ? "; read before that by" : ",",
+                        json_get_text(who, "name"), json_get_u64(who, "pid"), json_get_u64(who, "uid"));
+                if (json_get_u64(one, "more_readers") > 0)
+                        fprintf(out, " and %" PRIu64 " more", json_get_u64(one, "more_readers"));
+                fputc('\n', out);
+        }
+}
+
 void show_status(FILE *out, const json_t *report)
 {
         const json_t *mount = json_object_get(report, "mount"), *store = json_object_get(report, "store");
@@ -233,4 +258,5 @@ void show_status(FILE *out, const json_t *report)
                 fprintf(out, "passthrough  no%s%s\n", reason[0] != '\0' ? ": " : "", reason);
         show_fills(out, json_object_get(report, "fills"));
         show_quarantined(out, json_object_get(report, "quarantined"));
+        show_verdicts(out, json_object_get(report, "verdicts"));
 }

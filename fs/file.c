@@ -54,6 +54,14 @@ static int node_blob(struct fs *fs, struct node n, struct blob **ret)
 
 DEFINE_CLEANUP(struct blob *, blob, blob_unref)
 
+/* Who gets bytes of it now is named if its hash turns out to be wrong. */
+static void note_reader(struct request *rq, struct blob *b)
+{
+        const struct fuse_ctx *who = fuse_req_ctx(rq->req);
+
+        blob_note_reader(b, who->pid, who->uid);
+}
+
 /* N2: complete incarnations are odd. */
 static bool is_complete(struct node n)
 {
@@ -70,8 +78,10 @@ static int open_complete(struct request *rq, struct blob *b)
 
         if (fd < 0)
                 return fd;
-        if (blob_state(b) == BLOB_ADOPTED)
+        if (blob_state(b) == BLOB_ADOPTED) {
                 fetch_verify(fs->fetch, b);
+                note_reader(rq, b); /* the kernel reads alone from here on */
+        }
         id = passthrough_open(fs->passthrough, fs->se, node, fd);
         if (id > 0)
                 r = passthrough_reply(fs->se, rq->req, rq->unique, id);
@@ -82,24 +92,33 @@ static int open_complete(struct request *rq, struct blob *b)
         return 0;
 }
 
+static int open_filling(struct request *rq, struct blob *b)
+{
+        int r = blob_state_whole(blob_state(b)) ? 0 : ask_open(rq, b);
+
+        if (r != 0)
+                return r;
+        if (blob_held_bytes(b) > 0) /* of which the kernel may hold pages */
+                note_reader(rq, b);
+        fuse_reply_open(rq->req, &rq->fi);
+        return 0;
+}
+
 static int open_blob(struct request *rq)
 {
         CLEANUP(cleanup_blob) struct blob *b = NULL;
         int r = node_blob(rq->fs, rq->node, &b);
+        uint32_t now;
 
         if (r != 0)
                 return r;
-        if (!is_complete(rq->node)) {
-                r = blob_state_whole(blob_state(b)) ? 0 : ask_open(rq, b);
-                if (r == 0)
-                        fuse_reply_open(rq->req, &rq->fi);
-                return r;
-        }
-        /* A node of a complete incarnation that is no more must not be opened again; the kernel then
-         * looks its path up anew. */
-        if (blob_incarnation(b) != rq->node.low)
+        now = blob_incarnation(b);
+        /* A node of an incarnation that is no more must not be opened again: what the kernel holds of it was
+         * wrong, or is of a file that is gone. The kernel then looks its path up anew. What was being filled
+         * and became complete is the same bytes. */
+        if (now != rq->node.low && (is_complete(rq->node) || now != rq->node.low + 1))
                 return -ESTALE;
-        return open_complete(rq, b);
+        return is_complete(rq->node) ? open_complete(rq, b) : open_filling(rq, b);
 }
 
 int file_open(struct request *rq)
@@ -187,6 +206,7 @@ static int read_held(struct request *rq, struct blob *b, char *buffer, uint64_t 
 
                 if (r != 0)
                         return r;
+                note_reader(rq, b);
                 if (blob_holds(b, rq->offset, end))
                         n = blob_read(b, buffer, end - rq->offset, rq->offset);
                 if (blob_holds(b, rq->offset, end) && (before | 1) == (blob_incarnation(b) | 1)) {
@@ -230,6 +250,7 @@ static bool reply_mapped(struct request *rq, struct blob *b, uint64_t end)
         map = mmap(NULL, end - from, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, (off_t)from);
         if (map == MAP_FAILED)
                 return false;
+        note_reader(rq, b);
         answered = blob_holds(b, rq->offset, end) && (before | 1) == (blob_incarnation(b) | 1) &&
                    fstat(fd, &st) == 0 && (uint64_t)st.st_size >= end && /* else zeros, in its last page */
                    write_answer(rq, (char *)map + (rq->offset - from), end - rq->offset);
