@@ -141,6 +141,10 @@ static void *adoption_thread(void *arg)
         int r;
 
         pthread_setname_np(pthread_self(), "adoption");
+        r = blobs_settle_begun(d->service.index.blobs);
+        if (r < 0)
+                log_warn("what is begun in the store %s could not be looked at: %s", d->options->store,
+                         strerror(-r));
         r = adopt_names(d->service.index.catalog, d->service.index.store);
         if (r < 0)
                 log_warn("the repos in the store %s could not be listed: %s", d->options->store,

@@ -257,6 +257,10 @@ static void start_file(struct pull *p, struct pull_file *f)
                 r = fetch_whole(p->service->fetch, f->blob, file_answered, f, &f->wait);
         else if (r > 0)
                 r = -ESTALE; /* the row is gone: the listing was replaced meanwhile */
+        if (r == 0) { /* held before this listing came, or another daemon has put it there */
+                r = blob_link_places(f->blob);
+                r = r == -EROFS ? 0 : r;
+        }
         if (r != FETCH_PENDING)
                 file_answered(f, r);
 }

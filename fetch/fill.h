@@ -56,6 +56,8 @@ void filler_verify_all(struct filler *fl);
 /* A new listing is known: what comes along is looked at again, and blobs of @commit that are whole
  * already are linked for its repo. */
 void filler_new_listing(struct filler *fl, int64_t commit);
+/* The same for all listings where an earlier process did not get to the end of it. */
+void filler_link_all(struct filler *fl);
 
 /* Something outside has changed (the gate, the resolver): look again. */
 void filler_poke(struct filler *fl);

@@ -18,6 +18,7 @@
 #define REMEMBER_MAX 65536
 #define COMMITS_MAX 4  /* the newest that list the blob */
 #define PLACES_MAX 256 /* places looked at for them */
+#define LINKED_BATCH 256 /* listings noted as linked at once: each note waits for the disk */
 
 struct along_seen {
         UT_hash_handle hh;
@@ -107,7 +108,7 @@ static bool is_stopping(struct filler *fl)
 
 /* Calls @each for the blobs of a commit's files for which @wanted is true. */
 static void walk(struct filler *fl, int64_t commit, bool (*wanted)(const struct entry *e),
-                 void (*each)(struct filler *fl, struct blob *b))
+                 void (*each)(struct filler *fl, struct blob *b, void *arg), void *arg)
 {
         struct entry e = {};
         struct blob *b;
@@ -115,7 +116,7 @@ static void walk(struct filler *fl, int64_t commit, bool (*wanted)(const struct 
         while (!is_stopping(fl) && catalog_entry_walk(fl->o.index->catalog, commit, e.pos, &e) == 0) {
                 if (e.is_dir || !wanted(&e) || blobs_get(fl->o.index->blobs, e.blob, &b) != 0)
                         continue;
-                each(fl, b);
+                each(fl, b, arg);
                 blob_unref(b);
         }
 }
@@ -123,6 +124,12 @@ static void walk(struct filler *fl, int64_t commit, bool (*wanted)(const struct 
 static bool wants_along(const struct entry *e)
 {
         return e->along && e->state == BLOB_FILLING;
+}
+
+static void want_along(struct filler *fl, struct blob *b, void *arg)
+{
+        (void)arg;
+        fill_want_along(fl, b);
 }
 
 static void fetch_small_files(struct filler *fl, int64_t commit)
@@ -135,7 +142,7 @@ static void fetch_small_files(struct filler *fl, int64_t commit)
         look = look_at(&fl->along_commits, commit);
         lock_drop(&fl->lock);
         if (look)
-                walk(fl, commit, wants_along, fill_want_along);
+                walk(fl, commit, wants_along, want_along, NULL);
 }
 
 static void along_run(struct work *w)
@@ -181,22 +188,65 @@ static bool is_whole(const struct entry *e)
         return blob_state_whole(e->state);
 }
 
-static void link_places(struct filler *fl, struct blob *b)
+static void link_places(struct filler *fl, struct blob *b, void *arg)
 {
-        int r = blob_link_places(b);
+        int r = blob_link_places(b), *result = arg;
 
         (void)fl;
         if (r < 0 && r != -EROFS)
                 log_ratelimited(LOG_LEVEL_WARN, "blob %.12s: cannot be linked in the store: %s", blob_etag(b),
                                 errmsg_get(NULL, r));
+        if (r < 0)
+                *result = r;
+}
+
+/* Links what a listing has that is whole. What is not done now is done at a later start. */
+static int link_commit(struct filler *fl, int64_t commit)
+{
+        int result = 0;
+
+        walk(fl, commit, is_whole, link_places, &result);
+        return is_stopping(fl) ? -ECANCELED : result;
 }
 
 static void link_run(struct work *w)
 {
         struct along_job *job = CONTAINER_OF(w, struct along_job, work);
 
-        walk(job->filler, job->id, is_whole, link_places);
+        if (link_commit(job->filler, job->id) == 0)
+                (void)catalog_commits_set_linked(job->filler->o.index->catalog, job->id, job->id);
         job_end(job);
+}
+
+/* All listings of which that is not known, some to a transaction. */
+static void link_all_run(struct work *w)
+{
+        struct along_job *job = CONTAINER_OF(w, struct along_job, work);
+        struct catalog *c = job->filler->o.index->catalog;
+        struct commit commit = {};
+        int64_t first = 0;
+        int r = 0;
+
+        for (unsigned n = 1; r == 0 && catalog_commit_next_unlinked(c, commit.id, &commit) == 0; n++) {
+                r = link_commit(job->filler, commit.id);
+                if (r == 0 && first == 0)
+                        first = commit.id;
+                if (r == 0 && n % LINKED_BATCH == 0) {
+                        (void)catalog_commits_set_linked(c, first, commit.id);
+                        first = 0;
+                }
+        }
+        if (first != 0)
+                (void)catalog_commits_set_linked(c, first, commit.id - (r != 0));
+        job_end(job);
+}
+
+void filler_link_all(struct filler *fl)
+{
+        lock_take(&fl->lock);
+        if (!fl->stopping)
+                job_start_locked(fl, fl->adopt, 0, link_all_run);
+        lock_drop(&fl->lock);
 }
 
 void filler_new_listing(struct filler *fl, int64_t commit)

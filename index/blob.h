@@ -50,6 +50,10 @@ struct blob *blob_unref(struct blob *b); /* NULL is allowed; returns NULL */
  * How much of one is held, perhaps nothing, blob_held_bytes() says. 0 or negative errno. */
 int blobs_begun(struct blobs *t, struct blob_row **ret, size_t *ret_count);
 
+/* Lets the catalogue follow where a crash came between a final name and its row (T3): such a blob has its
+ * partial file still. For the start, when all others are as their rows say. 0 or negative errno. */
+int blobs_settle_begun(struct blobs *t);
+
 int64_t blob_id(const struct blob *b);
 uint64_t blob_size(const struct blob *b);
 const char *blob_etag(const struct blob *b);
@@ -141,7 +145,7 @@ void blob_wrong_hash(struct blob *b, char *ret);
  */
 int blob_finish(struct blob *b, const atomic_bool *cancel);
 
-/* Hashes an adopted blob: 0 and it is complete from now on; BLOB_E_HASH and it is quarantined, and
+/* Hashes an adopted blob: 0 and it is complete from now on, with all its links; BLOB_E_HASH and it is quarantined, and
  * filling again with nothing held (in a read-only store, where it cannot be moved: it stays
  * BLOB_QUARANTINED); others as blob_finish(). */
 int blob_verify_adopted(struct blob *b, const atomic_bool *cancel);

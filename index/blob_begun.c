@@ -77,3 +77,21 @@ int blobs_begun(struct blobs *t, struct blob_row **ret, size_t *ret_count)
         *ret = take_ptr(l.rows);
         return 0;
 }
+
+int blobs_settle_begun(struct blobs *t)
+{
+        CLEANUP_FREE struct blob_row *rows = NULL;
+        struct blob *b;
+        size_t count;
+        int result, r;
+
+        result = blobs_begun(t, &rows, &count);
+        for (size_t i = 0; result == 0 && i < count; i++) {
+                r = blobs_get(t, rows[i].id, &b);
+                if (r == 0)
+                        blob_unref(b);
+                else if (r < 0)
+                        result = r;
+        }
+        return result;
+}

@@ -259,7 +259,10 @@ static int verify_adopted(struct blob *b, const atomic_bool *cancel)
                 blob_note_wrong(b, hex);
                 return reject_adopted(b);
         }
-        r = blob_set_state(b, BLOB_COMPLETE);
+        /* a crash between 2 and 3 may have left some out */
+        r = b->table->store->read_only ? 0 : blob_link_places(b);
+        if (r == 0)
+                r = blob_set_state(b, BLOB_COMPLETE);
         if (r == 0) {
                 lock_take(&b->io);
                 blob_remove_partial(b);

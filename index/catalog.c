@@ -122,7 +122,12 @@ static const char schema_2[] =
         "CREATE UNIQUE INDEX entry_name ON entry (commit_id, parent, name);"
         "CREATE INDEX entry_blob ON entry (blob, commit_id, pos) WHERE blob IS NOT NULL;";
 
-const char *const catalog_steps[CATALOG_VERSION] = { schema_1, schema_2 };
+/* linked: of the files that were whole when the listing was recorded, all have their links in the store. */
+static const char schema_3[] =
+        "ALTER TABLE commits ADD COLUMN linked INTEGER NOT NULL DEFAULT 0;"
+        "CREATE INDEX commits_unlinked ON commits (id) WHERE NOT linked;";
+
+const char *const catalog_steps[CATALOG_VERSION] = { schema_1, schema_2, schema_3 };
 
 /* ---- what the file looks like before SQLite touches it ---- */
 

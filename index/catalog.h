@@ -213,6 +213,15 @@ int catalog_commit_put(struct catalog *c, int64_t repo, const char *sha, int64_t
 /* True in @ret when all small files that come along are held: the commit may be shown offline. */
 int catalog_commit_usable_offline(struct catalog *c, int64_t commit, bool *ret);
 
+/*
+ * Links in the store: a listing that has files which are whole already is recorded first and linked then,
+ * so a crash may come between. catalog_commit_next_unlinked() gives the lowest such commit above @after (0 or
+ * CATALOG_E_NONE), catalog_commits_set_linked() says that those from @first to @last have all their links.
+ * A file that becomes whole later brings its links along.
+ */
+int catalog_commit_next_unlinked(struct catalog *c, int64_t after, struct commit *ret);
+int catalog_commits_set_linked(struct catalog *c, int64_t first, int64_t last);
+
 int catalog_entry_at(struct catalog *c, int64_t commit, uint32_t pos, struct entry *ret);
 int catalog_entry_lookup(struct catalog *c, int64_t commit, uint32_t parent, const char *name,
                          struct entry *ret);

@@ -127,8 +127,13 @@ static int blob_of(struct conn *k, const struct listed_file *file, int64_t *ret_
                          PARAMS(P_TEXT(file->etag), P_INT(file->size)), ret_id);
 }
 
+struct tally {           /* of a listing, while it is recorded */
+        int64_t missing; /* C4 */
+        bool held;       /* a file is whole already */
+};
+
 static int node_insert(struct conn *k, const struct commit *commit, uint32_t pos, const struct node *n,
-                       int64_t *missing)
+                       struct tally *tally)
 {
         char path[ENTRY_PATH_MAX + 1];
         const char *slash, *name;
@@ -142,7 +147,9 @@ static int node_insert(struct conn *k, const struct commit *commit, uint32_t pos
                         r = db_exec(k, "INSERT INTO repo_blob VALUES (?1, ?2) ON CONFLICT DO NOTHING",
                                     PARAMS(P_INT(commit->repo), P_INT(blob)));
                 if (r == 0 && n->along && !whole)
-                        (*missing)++; /* C4 */
+                        tally->missing++;
+                if (r == 0 && whole)
+                        tally->held = true;
         }
         if (r != 0)
                 return r;
@@ -161,7 +168,7 @@ static int node_insert(struct conn *k, const struct commit *commit, uint32_t pos
 
 static int commit_insert(struct conn *k, struct commit *commit, const struct listing *l)
 {
-        int64_t missing = 0;
+        struct tally tally = {};
         int r;
 
         r = db_insert(k,
@@ -171,10 +178,10 @@ static int commit_insert(struct conn *k, struct commit *commit, const struct lis
                              P_INT(l->files), P_INT(l->size), P_INT(commit->whole_listing)),
                       &commit->id);
         for (size_t i = 0; i < l->count && r == 0; i++)
-                r = node_insert(k, commit, (uint32_t)i, &l->nodes[i], &missing);
+                r = node_insert(k, commit, (uint32_t)i, &l->nodes[i], &tally);
         if (r == 0)
-                r = db_exec(k, "UPDATE commits SET missing = ?2 WHERE id = ?1",
-                            PARAMS(P_INT(commit->id), P_INT(missing)));
+                r = db_exec(k, "UPDATE commits SET missing = ?2, linked = ?3 WHERE id = ?1",
+                            PARAMS(P_INT(commit->id), P_INT(tally.missing), P_INT(!tally.held)));
         return r;
 }
 
@@ -259,6 +266,25 @@ int catalog_commit_put(struct catalog *c, int64_t repo, const char *sha, int64_t
         log_debug("commit %s: %" PRIu32 " files, id %" PRId64, sha, commit.files, commit.id);
         *ret = commit;
         return 0;
+}
+
+/* ---- links ---- */
+
+int catalog_commit_next_unlinked(struct catalog *c, int64_t after, struct commit *ret)
+{
+        return catalog_get(c, COMMIT_SELECT "WHERE NOT linked AND id > ?1 ORDER BY id LIMIT 1",
+                           PARAMS(P_INT(after)), row_commit, ret);
+}
+
+int catalog_commits_set_linked(struct catalog *c, int64_t first, int64_t last)
+{
+        int r;
+
+        lock_take(&c->write_lock);
+        r = db_exec(c->writer, "UPDATE commits SET linked = 1 WHERE NOT linked AND id BETWEEN ?1 AND ?2",
+                    PARAMS(P_INT(first), P_INT(last)));
+        lock_drop(&c->write_lock);
+        return r;
 }
 
 /* ---- entries ---- */

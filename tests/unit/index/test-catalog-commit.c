@@ -292,6 +292,28 @@ START_TEST(usable_offline_follows_blobs)
 }
 END_TEST
 
+START_TEST(listings_whose_files_are_linked_later)
+{
+        struct repo repo = make_repo("o/r"), twin = make_repo("o/s");
+        struct commit one = put_files(repo.id, 1, true, sample, ARRAY_SIZE(sample)), two, three, found;
+
+        ck_assert_int_eq(catalog_commit_next_unlinked(cat, 0, &found), CATALOG_E_NONE); /* nothing was held */
+        set_state(A, 10, BLOB_COMPLETE);
+        ck_assert_int_eq(catalog_commit_next_unlinked(cat, 0, &found), CATALOG_E_NONE); /* its links came along */
+        two = put_files(twin.id, 1, true, sample, ARRAY_SIZE(sample));
+        three = put_files(twin.id, 2, true, sample, ARRAY_SIZE(sample));
+        reopen();
+        ck_assert_int_eq(catalog_commit_next_unlinked(cat, one.id, &found), 0);
+        ck_assert_int_eq(found.id, two.id);
+        ck_assert_int_eq(catalog_commits_set_linked(cat, two.id, two.id), 0);
+        ck_assert_int_eq(catalog_commit_next_unlinked(cat, 0, &found), 0);
+        ck_assert_int_eq(found.id, three.id);
+        ck_assert_int_eq(catalog_commits_set_linked(cat, one.id, three.id), 0);
+        ck_assert_int_eq(catalog_commit_next_unlinked(cat, 0, &found), CATALOG_E_NONE);
+        check_invariants();
+}
+END_TEST
+
 START_TEST(incarnation_parity)
 {
         static const struct {
@@ -505,6 +527,7 @@ int main(void)
                 partial_is_replaced,
                 along_up_to_a_limit,
                 usable_offline_follows_blobs,
+                listings_whose_files_are_linked_later,
                 incarnation_parity,
                 blobs_and_places,
                 totals,

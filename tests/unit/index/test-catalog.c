@@ -611,6 +611,8 @@ START_TEST(queries_use_indexes)
         catalog_ref_dir_find(cat, 1, "a", &dir);
         catalog_ref_dir_get(cat, dir.id, &dir);
         catalog_commit_usable_offline(cat, commit.id, &yes);
+        catalog_commit_next_unlinked(cat, 0, &commit);
+        catalog_commits_set_linked(cat, 1, 1);
         catalog_entry_at(cat, commit.id, 5, &e);
         catalog_entry_lookup(cat, commit.id, 0, "some-folder", &e);
         entry_next(commit.id, 0, 0, &e);
