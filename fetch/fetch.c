@@ -26,6 +26,7 @@ struct fetch {
         struct hub *hub; /* NULL: offline for good */
         struct resolver *resolver;
         struct filler *filler;
+        bool strict;
 };
 
 static int start_hub(struct fetch *f, const struct fetch_options *o, unsigned connections, struct errmsg *err)
@@ -69,6 +70,7 @@ static int start_filler(struct fetch *f, const struct fetch_options *o, struct i
                 .resolver_idle = resolver_is_idle,
                 .resolver_arg = f->resolver,
                 .complete = o->complete,
+                .strict = o->strict,
                 .connections = connections,
                 .lookup_deadline_s = o->lookup_deadline_s ? o->lookup_deadline_s : LOOKUP_DEADLINE_S,
                 .read_deadline_s = o->read_deadline_s ? o->read_deadline_s : READ_DEADLINE_S,
@@ -93,6 +95,7 @@ int fetch_new(const struct fetch_options *o, struct index *ix, struct fetch **re
         f = calloc(1, sizeof(*f));
         if (!f)
                 return -ENOMEM;
+        f->strict = o->strict;
         gate_init(&f->gate, o->offline);
         r = policy_init(&f->policy, o->allow, o->deny, err);
         if (r == 0)
@@ -174,6 +177,11 @@ void fetch_verify_all(struct fetch *f)
 {
         filler_link_all(f->filler);
         filler_verify_all(f->filler);
+}
+
+bool fetch_is_strict(const struct fetch *f)
+{
+        return f->strict;
 }
 
 bool fetch_policy_allows(const struct fetch *f, enum repo_type type, const char *name)

@@ -54,6 +54,7 @@ struct fetch_options {
         bool offline;               /* for good: libcurl is never initialised */
         bool insecure_token;        /* send the token over plain http to a host that is not loopback */
         enum fetch_complete complete;
+        bool strict;                /* reads of a blob are answered, and adopted ones opened, once it is verified */
         unsigned connections;       /* parallel transfers at most; 0: default (16) */
         unsigned lookup_deadline_s; /* 0: 10; for questions of names, and fetch_open() */
         unsigned read_deadline_s;   /* 0: 900; for reads */
@@ -98,13 +99,14 @@ void fetch_ask_anew(struct fetch *f);
 /*
  * Asked at open(2) of a blob: 0 when it is whole, or when the hub serves it (so that a later read
  * can be expected to succeed; the signed URL is resolved on the way). FETCH_E_CORRUPT for a
- * quarantined one, -ENOSPC when its rest cannot fit the store.
+ * quarantined one, -ENOSPC when its rest cannot fit the store. Strict: an adopted one is hashed now; 0 also
+ * when that went wrong: who asks looks at the blob's state again.
  */
 int fetch_open(struct fetch *f, struct blob *b, fetch_done_fn done, void *arg, struct fetch_wait **ret_wait);
 
 /*
  * Wants [start, end) of a blob for a reader: 0 when held now, else demand; done as soon as those
- * bytes are held. Feeds readahead, and brings along the small files of the commits that list it.
+ * bytes are held (strict: as soon as all of it is verified, or was found wrong in the store). Feeds readahead, and brings along the small files of the commits that list it.
  * Fails only after read_deadline_s without success.
  */
 int fetch_read(struct fetch *f, struct blob *b, uint64_t start, uint64_t end, fetch_done_fn done, void *arg,
@@ -116,8 +118,11 @@ int fetch_whole(struct fetch *f, struct blob *b, fetch_done_fn done, void *arg,
 
 /* Queues the hashing of an adopted blob, at the lowest priority. */
 void fetch_verify(struct fetch *f, struct blob *b);
-/* Hashes all that was adopted, one blob after the other, behind what fetch_verify() queued. */
+/* Hashes all that was adopted, one blob after the other, behind what fetch_verify() queued. Strict: nothing,
+ * since each is hashed when it is opened. */
 void fetch_verify_all(struct fetch *f);
+
+bool fetch_is_strict(const struct fetch *f);
 
 bool fetch_policy_allows(const struct fetch *f, enum repo_type type, const char *name);
 

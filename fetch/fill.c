@@ -98,6 +98,16 @@ bool fill_has_waits(const struct fill *f)
         return !list_empty(&f->reads) || !list_empty(&f->wholes) || !list_empty(&f->opens);
 }
 
+bool fill_answers(const struct fill *f, uint64_t start, uint64_t end)
+{
+        return f->filler->o.strict ? blob_state(f->blob) == BLOB_COMPLETE : blob_holds(f->blob, start, end);
+}
+
+bool fill_whole_awaited(const struct fill *f)
+{
+        return !list_empty(&f->wholes) || (f->filler->o.strict && !list_empty(&f->reads));
+}
+
 bool fill_all_held(struct fill *f)
 {
         return blob_held_bytes(f->blob) == blob_size(f->blob);
@@ -266,6 +276,26 @@ static int open_filling(struct filler *fl, struct blob *b, fetch_done_fn done, v
         return r;
 }
 
+/* Strict: an adopted blob is hashed before anything of it is served. */
+static int await_verdict(struct filler *fl, struct blob *b, fetch_done_fn done, void *arg,
+                         struct fetch_wait **ret_wait)
+{
+        struct fill *f;
+        int r = 0;
+
+        lock_take(&fl->lock);
+        f = fl->stopping ? NULL : fill_get_locked(fl, b);
+        if (!f)
+                r = fl->stopping ? -ECANCELED : -ENOMEM;
+        else if (blob_state(b) == BLOB_ADOPTED) /* else just now */
+                r = wait_for_locked(fl, f, &f->wholes, deadline_in(fl->o.read_deadline_s), done, arg,
+                                    ret_wait, NULL);
+        if (r == FETCH_PENDING) /* needs no network, whatever is queued for that */
+                fill_move_locked(fl, f, FILL_ACTIVE);
+        lock_drop(&fl->lock);
+        return r;
+}
+
 int filler_open(struct filler *fl, struct blob *b, fetch_done_fn done, void *arg,
                 struct fetch_wait **ret_wait)
 {
@@ -277,7 +307,7 @@ int filler_open(struct filler *fl, struct blob *b, fetch_done_fn done, void *arg
                 return FETCH_E_CORRUPT;
         if (blob_state_whole(state)) {
                 filler_along(fl, b);
-                return 0;
+                return fl->o.strict && state == BLOB_ADOPTED ? await_verdict(fl, b, done, arg, ret_wait) : 0;
         }
         if (blob_held_bytes(b) == blob_size(b)) /* only to be verified: offline that must be awaited */
                 return offline ? filler_whole(fl, b, done, arg, ret_wait) : finish_soon(fl, b);
@@ -306,7 +336,7 @@ static struct plan_stream *note_read_locked(struct filler *fl, struct fill *f, u
 static int read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, fetch_done_fn done,
                        void *arg, struct fetch_wait **ret_wait) REQUIRES(fl->lock)
 {
-        bool held = blob_holds(f->blob, start, end); /* K2: under the lock */
+        bool held = fill_answers(f, start, end); /* K2: under the lock */
         struct plan_stream *s = note_read_locked(fl, f, start, end, held);
         struct fetch_wait *w;
         int r;
@@ -320,7 +350,9 @@ static int read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64
                 }
                 return 0;
         }
-        if (reads_are_refused(fl, f))
+        if (blob_state(f->blob) == BLOB_QUARANTINED) /* just now: nobody would answer */
+                return FETCH_E_CORRUPT;
+        if (reads_are_refused(fl, f) && !fill_all_held(f)) /* what is only to be verified needs no network */
                 return FETCH_E_OFFLINE;
         r = wait_for_locked(fl, f, &f->reads, deadline_in(fl->o.read_deadline_s), done, arg, ret_wait, &w);
         if (r == FETCH_PENDING) {
@@ -340,8 +372,10 @@ int filler_read(struct filler *fl, struct blob *b, uint64_t start, uint64_t end,
         int r;
 
         end = min_u64(end, blob_size(b));
-        if (start >= end || blob_state_whole(state))
+        if (start >= end || state == BLOB_COMPLETE || (state == BLOB_ADOPTED && !fl->o.strict))
                 return 0;
+        if (state == BLOB_ADOPTED)
+                return await_verdict(fl, b, done, arg, ret_wait);
         if (state == BLOB_QUARANTINED)
                 return FETCH_E_CORRUPT;
         lock_take(&fl->lock);

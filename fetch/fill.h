@@ -31,6 +31,7 @@ struct filler_options {
         bool (*resolver_idle)(void *arg); /* no question about names is under way: the gate may shut */
         void *resolver_arg;
         enum fetch_complete complete;
+        bool strict;
         unsigned connections;
         unsigned lookup_deadline_s, read_deadline_s;
         struct fetch_events events;

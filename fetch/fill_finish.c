@@ -87,13 +87,48 @@ static void judge_finish_locked(struct filler *fl, struct fill *f, int result) R
         }
 }
 
+/* Hashes an adopted blob, and tells when it was wrong. */
+static int verify_adopted(struct filler *fl, struct blob *b)
+{
+        const struct fetch_events *ev = &fl->o.events;
+        int r = blob_verify_adopted(b, &fl->cancel);
+
+        if (r == BLOB_E_HASH) {
+                filler_verdict(fl, b, FETCH_VERDICT_REJECTED);
+                if (ev->blob_filling)
+                        ev->blob_filling(ev->arg, blob_id(b));
+        } else if (r < 0 && r != -ECANCELED) {
+                log_ratelimited(LOG_LEVEL_WARN, "blob %.12s: an adopted file cannot be verified: %s",
+                                blob_etag(b), errmsg_get(NULL, r));
+        }
+        return r;
+}
+
+/* Strict: who waits looks at the blob's state then, and begins anew where it was wrong. */
+static void finish_adopted(struct fill *f)
+{
+        struct filler *fl = f->filler;
+        int r = verify_adopted(fl, f->blob);
+
+        lock_take(&fl->lock);
+        f->finishing = false;
+        fill_fail_locked(fl, f, r > 0 || r == -ENODATA ? 0 : r);
+        fill_job_end_locked(fl, f);
+        filler_leave(fl);
+}
+
 static void finish_run(struct work *w)
 {
         struct fill *f = CONTAINER_OF(w, struct fill, finish_work);
         struct filler *fl = f->filler;
         const struct fetch_events *ev = &fl->o.events;
-        int r = blob_finish(f->blob, &fl->cancel), rejected;
+        int r, rejected;
 
+        if (blob_state(f->blob) == BLOB_ADOPTED) {
+                finish_adopted(f);
+                return;
+        }
+        r = blob_finish(f->blob, &fl->cancel);
         log_debug("blob %.12s: verified: %d", blob_etag(f->blob), r);
         if (r == BLOB_E_HASH) {
                 rejected = reject(f);
@@ -115,10 +150,13 @@ static void finish_run(struct work *w)
 bool fill_finish_locked(struct filler *fl, struct fill *f)
 {
         bool small = blob_size(f->blob) <= FILL_SMALL_FINISH;
+        enum blob_state state = blob_state(f->blob);
 
         if (f->finishing)
                 return true;
-        if (f->transfer_count > 0 || f->locating || blob_state(f->blob) != BLOB_FILLING || !fill_all_held(f))
+        if (f->transfer_count > 0 || f->locating || !fill_all_held(f))
+                return false;
+        if (state != BLOB_FILLING && !(state == BLOB_ADOPTED && fl->o.strict && fill_has_waits(f)))
                 return false;
         if (f->retry_ms > clock_ms() && !fill_has_waits(f))
                 return false;
@@ -139,22 +177,12 @@ struct verify_job {
 };
 
 /* Hashes one adopted blob, at the lowest priority there is. */
-static void verify_adopted(struct filler *fl, struct blob *b)
+static void verify_idly(struct filler *fl, struct blob *b)
 {
-        const struct fetch_events *ev = &fl->o.events;
         struct sched_param param = {};
-        int r;
 
         pthread_setschedparam(pthread_self(), SCHED_IDLE, &param); /* refused is fine */
-        r = blob_verify_adopted(b, &fl->cancel);
-        if (r == BLOB_E_HASH) {
-                filler_verdict(fl, b, FETCH_VERDICT_REJECTED);
-                if (ev->blob_filling)
-                        ev->blob_filling(ev->arg, blob_id(b));
-        } else if (r < 0 && r != -ECANCELED) {
-                log_ratelimited(LOG_LEVEL_WARN, "blob %.12s: an adopted file cannot be verified: %s",
-                                blob_etag(b), errmsg_get(NULL, r));
-        }
+        (void)verify_adopted(fl, b);
 }
 
 static void job_ended_locked(struct filler *fl) REQUIRES(fl->lock)
@@ -168,7 +196,7 @@ static void adopt_run(struct work *w)
         struct verify_job *job = CONTAINER_OF(w, struct verify_job, work);
         struct filler *fl = job->filler;
 
-        verify_adopted(fl, job->blob);
+        verify_idly(fl, job->blob);
         blob_unref(job->blob);
         lock_take(&fl->lock);
         HASH_DEL(fl->verifying, job);
@@ -191,7 +219,7 @@ static void walk_run(struct work *w)
                 fl->walked = row.id;
                 more = true;
                 if (blobs_get(fl->o.index->blobs, row.id, &b) == 0) {
-                        verify_adopted(fl, b);
+                        verify_idly(fl, b);
                         blob_unref(b);
                 }
         }
@@ -209,7 +237,7 @@ static void walk_run(struct work *w)
 void filler_verify_all(struct filler *fl)
 {
         lock_take(&fl->lock);
-        if (!fl->walking && !fl->stopping) {
+        if (!fl->walking && !fl->stopping && !fl->o.strict) {
                 fl->walking = true;
                 fl->walked = 0;
                 fl->jobs++;

@@ -51,7 +51,7 @@ static void hash_idly(struct work *w)
 
 void fill_hash_locked(struct filler *fl, struct fill *f)
 {
-        bool asked = !list_empty(&f->wholes);
+        bool asked = fill_whole_awaited(f);
 
         if (f->hashing || f->finishing || fl->stopping || (!asked && !list_empty(&fl->demands)) ||
             blob_hash_left(f->blob) < HASH_MIN)

@@ -17,6 +17,7 @@
  *   K1  A fill is freed only with no wait, transfer or job (fill_is_busy()); its blob reference is
  *       given up with no lock held.
  *   K2  A read waits in its fill only while its range is not held: who adds bytes looks afterwards.
+ *       Strict: while the blob is not verified; who verifies answers afterwards.
  *   K3  Transfers of a fill do not overlap in what they still have to bring.
  *   K4  A blob is verified only when all is held and no transfer of it runs.
  */
@@ -148,6 +149,10 @@ void fill_settle_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 void fill_fail_locked(struct filler *fl, struct fill *f, int result) REQUIRES(fl->lock);
 void fill_fail_opens_locked(struct filler *fl, struct fill *f, int result) REQUIRES(fl->lock);
 bool fill_all_held(struct fill *f);
+/* True when a read of [start, end) may be answered (K2). */
+bool fill_answers(const struct fill *f, uint64_t start, uint64_t end);
+/* Somebody waits for all of it. */
+bool fill_whole_awaited(const struct fill *f);
 void fill_job_begin_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 void fill_job_end_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 /* Queues a blob to be fetched whole at pull priority with nobody waiting. */

@@ -178,6 +178,20 @@ static void expire_list_locked(struct filler *fl, struct list *waits, uint64_t n
         }
 }
 
+/* A read that waits for all of a large file is patient as long as that comes. */
+static void prolong_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
+{
+        uint64_t progress = f->progress_ms + (uint64_t)fl->o.read_deadline_s * 1000;
+
+        if (!fl->o.strict || f->progress_ms == 0)
+                return;
+        LIST_FOREACH(node, &f->reads) {
+                struct fetch_wait *w = LIST_OWNER(node, struct fetch_wait, node);
+
+                w->deadline = max_u64(w->deadline, progress);
+        }
+}
+
 static void expire_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
 {
         /* A pull of many blobs is patient with each as long as bytes come for any. */
@@ -192,6 +206,7 @@ static void expire_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
                 expire_list_locked(fl, &f->opens, now, 0);
                 if (mode != GATE_ONLINE && gate_parks(fl->o.gate))
                         continue; /* parked */
+                prolong_locked(fl, f);
                 expire_list_locked(fl, &f->reads, now, 0);
                 expire_list_locked(fl, &f->wholes, now, progress);
         }
@@ -316,7 +331,7 @@ static bool wants_class(const struct fill *f, enum fill_class class)
         case FILL_AHEAD:
                 return f->touched_ms != 0;
         case FILL_PULL:
-                return f->along || !list_empty(&f->wholes);
+                return f->along || fill_whole_awaited(f);
         case FILL_REST:
                 return f->rest;
         default:

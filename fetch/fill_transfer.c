@@ -34,7 +34,7 @@ void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_
         LIST_FOREACH(node, &f->reads) {
                 struct fetch_wait *w = LIST_OWNER(node, struct fetch_wait, node);
 
-                if (w->start < end && w->end > start && blob_holds(f->blob, w->start, w->end))
+                if (w->start < end && w->end > start && fill_answers(f, w->start, w->end))
                         wait_enlist(w, 0, &fl->answers);
         }
         fill_hash_locked(fl, f);
