@@ -240,6 +240,14 @@ static int parse_complete(void *field, const char *value, const char *label, str
         return errmsg_set(err, -EINVAL, "%s: '%s' is none of touched, read, never", label, value);
 }
 
+static int parse_verify(void *field, const char *value, const char *label, struct errmsg *err)
+{
+        *(bool *)field = strcmp(value, "strict") == 0;
+        if (*(bool *)field || strcmp(value, "background") == 0)
+                return 0;
+        return errmsg_set(err, -EINVAL, "%s: '%s' is neither background nor strict", label, value);
+}
+
 #define ALL (COMMAND_MOUNT | COMMAND_UNMOUNT | COMMAND_PULL | COMMAND_LS | COMMAND_STATUS | COMMAND_OFFLINE)
 #define HUB (COMMAND_MOUNT | COMMAND_PULL)
 #define FIELD(name) offsetof(struct options, name)
@@ -283,6 +291,10 @@ const struct option_spec option_table[OPTION_COUNT] = {
                               "(default: those being loaded), never",
                               "hub", "complete", NULL, COMMAND_MOUNT, FIELD(complete), parse_complete,
                               false },
+        [OPTION_VERIFY] = { "verify", 0, "WHEN",
+                            "background (default: bytes are served as they come, and verified once the file is "
+                            "complete) or strict (none is served before its file is verified)",
+                            "store", "verify", NULL, COMMAND_MOUNT, FIELD(strict), parse_verify, false },
         [OPTION_CONNECTIONS] = { "connections", 0, "N", "parallel transfers at most (default 16)", "hub",
                                  "connections", NULL, HUB, FIELD(connections), parse_number, false },
         [OPTION_LOOKUP_DEADLINE] = { "lookup-deadline", 0, "SECONDS",

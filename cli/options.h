@@ -43,6 +43,7 @@ enum option_id {
         OPTION_ALLOW,
         OPTION_DENY,
         OPTION_COMPLETE,
+        OPTION_VERIFY,
         OPTION_CONNECTIONS,
         OPTION_LOOKUP_DEADLINE,
         OPTION_READ_DEADLINE,
@@ -72,6 +73,7 @@ struct options {
         int64_t uid, gid;      /* -1: not said */
         unsigned connections, lookup_deadline, read_deadline, verbose;
         unsigned complete; /* enum fetch_complete */
+        bool strict;       /* --verify=strict */
         bool offline, read_only_store, insecure_token, allow_other, foreground, json, now, lazy, help;
         bool helper;      /* called by mount(8), which says "rw" unasked */
         unsigned command; /* enum command: variables that do not concern it are not looked at */

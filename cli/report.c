@@ -342,6 +342,7 @@ static json_t *report_store(struct service *s)
         json_set_text(store, "path", store_path(s->index.store));
         json_set_text(store, "state", s->options->state);
         json_object_set_new(store, "read_only", json_boolean(s->options->read_only_store));
+        json_set_text(store, "verify", s->options->strict ? "strict" : "background");
         json_object_set_new(store, "catalogue_rebuilt", json_boolean(s->index.rebuilt));
         if (store_statfs(s->index.store, &st) == 0) {
                 json_set_u64(store, "free", (uint64_t)st.f_bavail * st.f_frsize);

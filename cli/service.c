@@ -29,6 +29,7 @@ struct fetch_options service_fetch_options(const struct options *o)
                 .offline = o->offline,
                 .insecure_token = o->insecure_token,
                 .complete = (enum fetch_complete)o->complete,
+                .strict = o->strict,
                 .connections = o->connections,
                 .lookup_deadline_s = o->lookup_deadline,
                 .read_deadline_s = o->read_deadline,

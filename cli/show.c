@@ -247,6 +247,7 @@ void show_status(FILE *out, const json_t *report)
                 is_true(store, "read_only") ? " (read-only)" : "",
                 format_size(json_get_u64(store, "free"), text),
                 format_size(json_get_u64(store, "total"), total));
+        fprintf(out, "verify       %s\n", json_get_text(store, "verify"));
         fprintf(out, "state        %s%s\n", json_get_text(store, "state"),
                 is_true(store, "catalogue_rebuilt") ? " (the catalogue was made anew at this start)" : "");
         fprintf(out, "requests     %" PRIu64 ", %" PRIu64 " failed, %" PRIu64 " waiting for the network\n",

@@ -68,6 +68,14 @@ static bool is_complete(struct node n)
         return n.kind == NODE_BLOB && (n.low & 1);
 }
 
+/* Strict: bytes are given away only once all of them are verified. */
+static bool may_read(struct request *rq, struct blob *b, uint64_t end)
+{
+        if (fetch_is_strict(rq->fs->fetch))
+                return blob_state(b) == BLOB_COMPLETE;
+        return blob_holds(b, rq->offset, end);
+}
+
 /* A complete blob: read by the kernel from the store's file, where that is possible. */
 static int open_complete(struct request *rq, struct blob *b)
 {
@@ -118,7 +126,14 @@ static int open_blob(struct request *rq)
          * and became complete is the same bytes. */
         if (now != rq->node.low && (is_complete(rq->node) || now != rq->node.low + 1))
                 return -ESTALE;
-        return is_complete(rq->node) ? open_complete(rq, b) : open_filling(rq, b);
+        if (!is_complete(rq->node))
+                return open_filling(rq, b);
+        if (blob_state(b) == BLOB_ADOPTED && fetch_is_strict(rq->fs->fetch)) {
+                r = ask_open(rq, b);
+                if (r == 0 && blob_state(b) != BLOB_COMPLETE) /* it was wrong: there is another node by now */
+                        r = -ESTALE;
+        }
+        return r == 0 ? open_complete(rq, b) : r;
 }
 
 int file_open(struct request *rq)
@@ -207,9 +222,9 @@ static int read_held(struct request *rq, struct blob *b, char *buffer, uint64_t 
                 if (r != 0)
                         return r;
                 note_reader(rq, b);
-                if (blob_holds(b, rq->offset, end))
+                if (may_read(rq, b, end))
                         n = blob_read(b, buffer, end - rq->offset, rq->offset);
-                if (blob_holds(b, rq->offset, end) && (before | 1) == (blob_incarnation(b) | 1)) {
+                if (may_read(rq, b, end) && (before | 1) == (blob_incarnation(b) | 1)) {
                         if (n >= 0 && (uint64_t)n < end - rq->offset)
                                 return -EIO; /* somebody has cut the file short: not the end of it */
                         return n < 0 ? (int)n : 0;
@@ -251,7 +266,7 @@ static bool reply_mapped(struct request *rq, struct blob *b, uint64_t end)
         if (map == MAP_FAILED)
                 return false;
         note_reader(rq, b);
-        answered = blob_holds(b, rq->offset, end) && (before | 1) == (blob_incarnation(b) | 1) &&
+        answered = may_read(rq, b, end) && (before | 1) == (blob_incarnation(b) | 1) &&
                    fstat(fd, &st) == 0 && (uint64_t)st.st_size >= end && /* else zeros, in its last page */
                    write_answer(rq, (char *)map + (rq->offset - from), end - rq->offset);
         munmap(map, end - from);

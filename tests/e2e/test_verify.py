@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -115,16 +115,8 @@ def test_wrong_twice_is_refused_until_pulled(wfs: Weightfs, hub: Hub, content: S
     assert not wfs.status()["quarantined"]
 
 
-def test_an_adopted_file_that_is_wrong_names_who_read_it(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
-    wfs.start()
-    wfs.command("pull", "--state", wfs.state, "org/model")
-    wfs.stop()
-    stored = wfs.stored("org/model") / "blobs" / content.sha256
-    with stored.open("r+b") as f:
-        f.seek(AT)
-        f.write(b"\0" if content.read(AT, AT + 1) != b"\0" else b"\1")
-    for file in wfs.state.glob("catalogue.sqlite*"):  # what was verified is not known any longer
-        file.unlink()
+def test_an_adopted_file_that_is_wrong_is_told(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
+    adopted(wfs, content, damaged=True)
     wfs.start()
     path = wfs.snapshot("org/model") / "model.safetensors"
     open_errno(path)
@@ -132,6 +124,106 @@ def test_an_adopted_file_that_is_wrong_names_who_read_it(wfs: Weightfs, hub: Hub
     (verdict,) = verdicts(wfs)
     assert verdict["outcome"] == "rejected"
     assert list((wfs.store / "quarantine").iterdir())
-    limit = time.monotonic() + 20
-    while sha256(path) != content.sha256:
-        assert time.monotonic() < limit
+    wait_for(lambda: sha256(path) == content.sha256)
+
+
+def adopted(wfs: Weightfs, content: Synthetic, damaged: bool) -> Path:
+    """The store as another cache would be: there, and never verified by us."""
+    wfs.start()
+    wfs.command("pull", "--state", wfs.state, "org/model")
+    wfs.stop()
+    stored = wfs.stored("org/model") / "blobs" / content.sha256
+    if damaged:
+        damage(stored, content)
+    for file in wfs.state.glob("catalogue.sqlite*"):  # what was verified is not known any longer
+        file.unlink()
+    return stored
+
+
+def damage(stored: Path, content: Synthetic) -> None:
+    with stored.open("r+b") as f:
+        f.seek(AT)
+        f.write(bytes([content.read(AT, AT + 1)[0] ^ 1]))
+
+
+# ---- --verify=strict ----
+
+
+def first_bytes(path: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import sys; f = open(sys.argv[1], 'rb', buffering=0);"
+                             "sys.stdout.buffer.write(f.read(4096))", str(path)], stdout=subprocess.PIPE)
+
+
+def held(wfs: Weightfs) -> int:
+    return sum(f["held"] for f in wfs.status()["fills"] if f["path"] == "model.safetensors")
+
+
+def test_strict_gives_no_byte_before_the_verdict(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
+    hub.fault("corrupt", on="content", path="model.safetensors", at=100, times=1)  # of what is held and waited for
+    stall = hub.fault("stall", on="content", path="model.safetensors", at=MIB // 4)
+    wfs.start("--verify=strict", "--complete", "never")
+    assert wfs.status()["store"]["verify"] == "strict"
+    path = wfs.snapshot("org/model") / "model.safetensors"
+    with first_bytes(path) as reader:
+        wait_for(lambda: held(wfs) >= MIB // 4, 60)
+        with pytest.raises(subprocess.TimeoutExpired):
+            reader.wait(0.5)
+        stall.remove()
+        out, _ = reader.communicate(timeout=90)
+    assert out == content.read(0, 4096)
+    (verdict,) = verdicts(wfs)
+    assert verdict["outcome"] == "mended"
+    assert verdict["readers"] == [], "nobody had got any of them"
+    assert sha256(path) == content.sha256
+
+
+def test_strict_never_gives_wrong_bytes(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
+    hub.fault("corrupt", on="content", path="model.safetensors", at=AT)
+    wfs.start("--verify=strict")
+    path = wfs.snapshot("org/model") / "model.safetensors"
+    with path.open("rb", buffering=0) as f:
+        with pytest.raises(OSError) as info:
+            f.read(4096)
+        assert info.value.errno == errno.EIO
+    assert open_errno(path) == errno.EIO
+    assert verdicts(wfs)[0]["outcome"] == "quarantined"
+    assert verdicts(wfs)[0]["readers"] == []
+
+
+def test_strict_waits_can_be_killed(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
+    hub.fault("stall", on="content", path="model.safetensors", at=MIB // 4)
+    wfs.start("--verify=strict")
+    path = wfs.snapshot("org/model") / "model.safetensors"
+    with first_bytes(path) as reader:
+        wait_for(lambda: held(wfs) >= MIB // 4, 60)
+        reader.kill()
+        assert reader.wait(10) < 0
+
+
+def test_strict_hashes_an_adopted_file_at_its_open(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
+    adopted(wfs, content, damaged=False)
+    wfs.offline("--verify=strict")
+    path = wfs.snapshot("org/model") / "model.safetensors"
+    assert path.stat().st_size == SIZE
+    states = lambda: {f["path"]: f["state"] for f in  # noqa: E731
+                      json.loads(wfs.command("ls", "--json", "--state", wfs.state, "org/model").stdout)["files"]}
+    assert "complete" not in states()["model.safetensors"]
+    assert sha256(path) == content.sha256
+    assert states()["model.safetensors"] == "complete"
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_strict_refuses_an_adopted_file_that_is_wrong(
+    wfs: Weightfs, hub: Hub, content: Synthetic, offline: bool
+) -> None:
+    stored = adopted(wfs, content, damaged=True)
+    wfs.start("--verify=strict", *(["--offline"] if offline else []))
+    path = wfs.snapshot("org/model") / "model.safetensors"
+    if offline:
+        assert open_errno(path) == errno.ENOENT
+        assert not stored.exists()
+    else:
+        assert sha256(path) == content.sha256
+        wait_for(stored.exists)
+    assert verdicts(wfs)[0]["outcome"] == "rejected"
+    assert [p.name.split(".")[0] for p in (wfs.store / "quarantine").iterdir()] == [content.sha256]
