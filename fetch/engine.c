@@ -87,6 +87,7 @@ static void start(struct engine *e, struct transfer *t, uint64_t now)
                 return;
         }
         t->progress = now;
+        t->came = 0;
         t->verdict = 0;
         if (curl_multi_add_handle(e->multi, easy) != CURLM_OK) {
                 easy_pool_put(&e->pool, easy);

@@ -28,7 +28,7 @@ struct transfer;
 enum {
         ENGINE_E_CONNECT = 1, /* no connection, or it broke before an answer: nothing was heard */
         ENGINE_E_CUT,         /* it broke within the answer */
-        ENGINE_E_STALLED,     /* nothing came for idle_ms */
+        ENGINE_E_STALLED,     /* nothing, or less than idle_least, came for idle_ms */
         ENGINE_E_DEADLINE,    /* the deadline passed, or ops->when said ENGINE_NEVER */
         ENGINE_E_REFUSED,     /* ops->header or ops->data ended it */
         ENGINE_E_FAILED,      /* not HTTP, or something of libcurl's own */
@@ -61,6 +61,7 @@ struct transfer {
         uint64_t position;          /* bulk: where in its file the body begins; is counted on */
         uint64_t deadline;          /* clock_ms(); 0: none. May be moved by ops */
         uint64_t idle_ms;           /* 0: no limit */
+        size_t idle_least;          /* less than this in idle_ms is nothing: a byte now and then is no progress */
         atomic_bool cancel;         /* set by engine_cancel() */
         /* the engine's own */
         struct list node;
@@ -70,6 +71,7 @@ struct transfer {
         size_t staged;
         uint64_t staged_ms; /* when the first of them came */
         uint64_t progress, asked;
+        size_t came; /* since progress was noted */
         int verdict;
         char error[CURL_ERROR_SIZE];
 };

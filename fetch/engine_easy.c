@@ -15,11 +15,20 @@
 #define BULK_BUFFER ((long)STAGE_SIZE) /* libcurl's largest: one recv(2) takes that much */
 #define IDLE_CONNECTION_S 50L          /* hubs and proxies close at 60 s; a stale one costs a round trip */
 
+static void note_came(struct transfer *t, size_t len)
+{
+        t->came += len;
+        if (t->came < t->idle_least)
+                return;
+        t->came = 0;
+        t->progress = clock_ms();
+}
+
 static size_t on_header(char *buf, size_t size, size_t count, void *arg)
 {
         struct transfer *t = arg;
 
-        t->progress = clock_ms();
+        note_came(t, size * count);
         t->verdict = t->ops->header(t, buf, size * count);
         return t->verdict == 0 ? size * count : 0;
 }
@@ -28,7 +37,7 @@ static size_t on_data(char *buf, size_t size, size_t count, void *arg)
 {
         struct transfer *t = arg;
 
-        t->progress = clock_ms();
+        note_came(t, size * count);
         t->verdict = t->ops->data(t, buf, size * count);
         t->position += size * count;
         return t->verdict == 0 ? size * count : 0;
@@ -73,7 +82,7 @@ static bool stage_begin(struct transfer *t)
 
         if (!t->stage)
                 t->stage = p->stage_count > 0 ? p->stages[--p->stage_count] : malloc(STAGE_SIZE);
-        t->staged_ms = t->progress;
+        t->staged_ms = clock_ms();
         return t->stage != NULL;
 }
 
@@ -82,7 +91,7 @@ static size_t on_bulk_data(char *buf, size_t size, size_t count, void *arg)
         struct transfer *t = arg;
         size_t len = size * count;
 
-        t->progress = clock_ms();
+        note_came(t, len);
         for (size_t done = 0, n; done < len && t->verdict == 0; done += n) {
                 /* to the next multiple in the file: the store then writes large aligned pieces */
                 size_t room = STAGE_SIZE - t->position % STAGE_SIZE - t->staged;

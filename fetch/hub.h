@@ -26,7 +26,7 @@ enum {
         HUB_E_EXPIRED,       /* a range: the signed URL is no longer good (401, 403, 404, 410 of a CDN) */
         HUB_E_RANGE,         /* a range: status, Content-Range or length were not as asked; nothing was
                               * delivered, or the whole range where more than that was sent */
-        HUB_E_STALLED,       /* a range: nothing came for 15 s */
+        HUB_E_STALLED,       /* a range: nothing, or less than 4 KiB, came for 15 s */
         HUB_E_CUT,           /* a range: the connection ended early; what was delivered is good */
 };
 

@@ -26,6 +26,8 @@
 #define BACKOFF_FIRST_MS 300
 #define BACKOFF_MAX_MS 5000
 #define ATTEMPT_IDLE_MIN_MS 3000
+#define ATTEMPT_IDLE_LEAST 256 /* bytes: an answer's head, or some of its body */
+#define PROGRESS_LEAST 4096    /* bytes of a body that move the deadline */
 #define SKIP_MAX (64 * 1024) /* bytes of an error's body that are read to keep the connection */
 
 /* ---- life ---- */
@@ -238,6 +240,7 @@ static uint64_t name_when(struct transfer *t, uint64_t now)
                 return when;
         /* One attempt may not use up all the time: a connection can be dead without a word. */
         t->idle_ms = max_u64((t->deadline - now) / 2, ATTEMPT_IDLE_MIN_MS);
+        t->idle_least = ATTEMPT_IDLE_LEAST;
         return now;
 }
 
@@ -277,7 +280,7 @@ static int name_data(struct transfer *t, const void *buf, size_t len)
                 return c->skipped > SKIP_MAX; /* the status says it all */
         }
         c->failed = keep_body(c, buf, len);
-        if (c->idle_ms && c->body_len > c->furthest) { /* the same bytes again are no progress */
+        if (c->idle_ms && c->body_len >= c->furthest + PROGRESS_LEAST) { /* the same bytes again are no progress */
                 c->furthest = c->body_len;
                 t->deadline = clock_ms() + c->idle_ms;
                 if (c->latest != 0)

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #define STALL_MS 15000
+#define STALL_LEAST 4096 /* bytes in that time: less is a drip, which would hold its reader for ever */
 #define PACE_PATIENCE_MS 1000 /* longer than this, the filler is told instead of kept waiting */
 #define SKIP_MAX (64 * 1024)
 
@@ -193,5 +194,6 @@ int hub_range(struct hub *h, const struct hub_location *l, uint64_t start, uint6
         c->range.total = total;
         c->transfer.priority = sink->priority;
         c->transfer.idle_ms = STALL_MS;
+        c->transfer.idle_least = STALL_LEAST;
         return call_start(c, &range_ops, ret_call);
 }
