@@ -63,7 +63,21 @@ static void refused_locked(struct filler *fl, struct fill *f, int result) REQUIR
                 fill_fail_locked(fl, f, result);
 }
 
-static void judge_locate_locked(struct filler *fl, struct fill *f, int result) REQUIRES(fl->lock)
+/* Those that were there when the lookup began. Who came later gets one of his own: what made this one fail may
+ * have been over by then. */
+static void fail_old_opens_locked(struct filler *fl, struct fill *f, int result, uint64_t deadline)
+        REQUIRES(fl->lock)
+{
+        LIST_FOREACH(node, &f->opens) {
+                struct fetch_wait *w = LIST_OWNER(node, struct fetch_wait, node);
+
+                if (w->deadline <= deadline)
+                        wait_enlist(w, result, &fl->answers);
+        }
+}
+
+static void judge_locate_locked(struct filler *fl, struct fill *f, int result, uint64_t deadline)
+        REQUIRES(fl->lock)
 {
         struct gate *gate = fl->o.gate;
 
@@ -89,7 +103,7 @@ static void judge_locate_locked(struct filler *fl, struct fill *f, int result) R
                 return;
         case FETCH_E_UNREACHABLE:
                 gate_note_failed(gate);
-                fill_fail_opens_locked(fl, f, result);
+                fail_old_opens_locked(fl, f, result, deadline);
                 fill_back_off_locked(fl, f, 0);
                 return;
         default:
@@ -129,7 +143,7 @@ static void locate_end(struct locate *l, int result, struct hub_location *at)
                 fill_came_locked(fl, f, 0, blob_size(f->blob), clock_ms());
         f->locating = false;
         fl->locating--;
-        judge_locate_locked(fl, f, result);
+        judge_locate_locked(fl, f, result, l->deadline);
         fill_job_end_locked(fl, f);
         filler_leave(fl);
         free(l);
