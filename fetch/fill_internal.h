@@ -164,7 +164,9 @@ struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f
                                                const struct plan_ask *ask) REQUIRES(fl->lock);
 /* Hands a planned transfer to the hub. Without the lock. */
 void fill_transfer_start(struct fill_transfer *t);
-/* [start, end) came and is stored: failures are forgotten, reads that have their bytes now are answered. */
+/* The hub answers as it should: pauses begin anew. Under the lock. */
+void fill_forget_failures_locked(struct fill *f);
+/* [start, end) came and is stored: reads that have their bytes now are answered. */
 void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, uint64_t now_ms)
         REQUIRES(fl->lock);
 /* What came could not be written: @error is the store's. */

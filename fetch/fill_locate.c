@@ -139,8 +139,10 @@ static void locate_end(struct locate *l, int result, struct hub_location *at)
                 fill_drop_location(f);
                 f->location = found;
         }
-        if (came && result == 0)
+        if (came && result == 0) {
+                fill_forget_failures_locked(f);
                 fill_came_locked(fl, f, 0, blob_size(f->blob), clock_ms());
+        }
         f->locating = false;
         fl->locating--;
         judge_locate_locked(fl, f, result, l->deadline);

@@ -4,8 +4,8 @@
  * | result of a range        | what follows                                                          |
  * |--------------------------|-----------------------------------------------------------------------|
  * | 0                        | the pump plans on                                                     |
- * | EXPIRED, ABSENT, FORBIDDEN | the location is asked for anew; a pause when that repeats without a byte |
- * | STALLED, CUT             | again at once, what is missing; a pause from the third without a byte |
+ * | EXPIRED, ABSENT, FORBIDDEN | the location is asked for anew; a pause when that repeats without progress |
+ * | STALLED, CUT             | again at once, what is missing; a pause from the third without progress |
  * | UNREACHABLE, MALFORMED   | a pause: doubled each time, at most 30 s, with jitter; Retry-After counts |
  * | RANGE                    | a pause; a small file is asked for whole after four in a row          |
  * | -ECANCELED, -ENETDOWN    | nothing: the gate, or cut short by the plan                           |
@@ -25,10 +25,14 @@
 #define RANGE_ERRORS_MAX 4 /* then the file is asked for whole, if it is not larger than one range */
 #define FAILURES_PATIENT 3 /* in a row: then what nobody waits for is given up */
 
-void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, uint64_t now_ms)
+void fill_forget_failures_locked(struct fill *f)
 {
         f->failures = f->refusals = f->range_errors = 0;
         f->retry_ms = 0;
+}
+
+void fill_came_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, uint64_t now_ms)
+{
         f->dirty = true;
         f->progress_ms = fl->progress_ms = now_ms;
         LIST_FOREACH(node, &f->reads) {
@@ -73,6 +77,13 @@ void fill_back_off_locked(struct filler *fl, struct fill *f, uint64_t at_least_m
 
 /* ---- while it runs (the engine's thread) ---- */
 
+/* It brought what shows that transfers get somewhere. A few bytes of each before it breaks off show nothing:
+ * asking again at once for what they left would be a storm. */
+static bool has_progress(const struct fill_transfer *t)
+{
+        return t->at >= t->end || t->at - t->start >= PLAN_LONE;
+}
+
 /* Returns what of @len bytes at @offset is still wanted. */
 static size_t wanted_part(struct fill_transfer *t, uint64_t offset, size_t len, bool *ret_cancelled)
 {
@@ -109,6 +120,8 @@ static int transfer_data(void *arg, uint64_t offset, const void *buf, size_t len
                 t->came_ms = now;
         fl->bytes += n;
         t->at = offset + n;
+        if (has_progress(t))
+                fill_forget_failures_locked(f);
         fill_came_locked(fl, f, offset, offset + n, now);
         cut = t->at >= t->end && t->end < t->asked_end;
         filler_leave(fl);
@@ -152,7 +165,7 @@ static void range_error_locked(struct filler *fl, struct fill *f) REQUIRES(fl->l
 static void judge_failure_locked(struct filler *fl, struct fill *f, const struct fill_transfer *t, int result,
                                  uint64_t retry_after_ms) REQUIRES(fl->lock)
 {
-        bool progress = t->at > t->start;
+        bool progress = has_progress(t);
 
         switch (result) {
         case HUB_E_EXPIRED:
