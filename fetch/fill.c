@@ -333,6 +333,20 @@ static struct plan_stream *note_read_locked(struct filler *fl, struct fill *f, u
         return s;
 }
 
+/* The kernel's second try at a read that was given up. */
+static bool is_repeat_locked(struct fill *f, uint64_t start)
+{
+        for (size_t i = 0; i < FILL_GIVEN_UP_MAX; i++) {
+                struct fill_given_up *g = &f->given_up[i];
+
+                if (start < g->start || start >= g->end || clock_ms() - g->ms > FILL_GIVEN_UP_MS)
+                        continue;
+                g->end = 0;
+                return true;
+        }
+        return false;
+}
+
 static int read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64_t end, fetch_done_fn done,
                        void *arg, struct fetch_wait **ret_wait) REQUIRES(fl->lock)
 {
@@ -354,6 +368,8 @@ static int read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64
                 return FETCH_E_CORRUPT;
         if (reads_are_refused(fl, f) && !fill_all_held(f)) /* what is only to be verified needs no network */
                 return FETCH_E_OFFLINE;
+        if (is_repeat_locked(f, start))
+                return FETCH_E_UNREACHABLE;
         r = wait_for_locked(fl, f, &f->reads, deadline_in(fl->o.read_deadline_s), done, arg, ret_wait, &w);
         if (r == FETCH_PENDING) {
                 w->start = start;

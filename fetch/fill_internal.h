@@ -36,6 +36,8 @@
 #define FILL_IDLE_MS 600000
 #define FILL_RETRY_MS 250     /* the first pause after a failure; doubled each time */
 #define FILL_RETRY_MAX_MS 30000
+#define FILL_GIVEN_UP_MAX 8
+#define FILL_GIVEN_UP_MS 1000 /* a repeat comes at once, or is another reader's */
 #define FILL_REFUSED_MAX 3    /* definite refusals in a row before reads fail with them */
 #define FILL_HASHERS 2        /* threads that hash along, and as many that verify */
 #define FILL_SMALL_FINISH (UINT64_C(16) << 20) /* verified by the sync thread, not behind large ones */
@@ -48,6 +50,12 @@ enum fill_place { FILL_IDLE, FILL_QUEUED, FILL_ACTIVE };
 struct fill_location {
         unsigned refs; /* protected by filler.lock */
         struct hub_location at;
+};
+
+/* A read that was given up. Where that was readahead of the kernel's, it asks once more for the page that its
+ * reader wants; that is answered at once, or the reader would wait twice as long. */
+struct fill_given_up {
+        uint64_t start, end, ms;
 };
 
 struct fill {
@@ -74,6 +82,8 @@ struct fill {
         unsigned refusals;      /* definite answers of the hub in a row: absent, forbidden */
         unsigned range_errors;  /* HUB_E_RANGE in a row */
         unsigned hash_failures;
+        struct fill_given_up given_up[FILL_GIVEN_UP_MAX]; /* the last ones; end 0: none, or it was repeated */
+        unsigned given_up_next;
         unsigned jobs;          /* locating, hashing, finishing, syncing: under way */
         bool along;             /* one of the small files that come along: at pull priority */
         bool rest;              /* complete it in the background */

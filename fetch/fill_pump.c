@@ -192,6 +192,19 @@ static void prolong_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
         }
 }
 
+static void expire_reads_locked(struct filler *fl, struct fill *f, uint64_t now) REQUIRES(fl->lock)
+{
+        LIST_FOREACH(node, &f->reads) {
+                struct fetch_wait *w = LIST_OWNER(node, struct fetch_wait, node);
+
+                if (now < w->deadline)
+                        continue;
+                f->given_up[f->given_up_next++ % FILL_GIVEN_UP_MAX] =
+                        (struct fill_given_up){ w->start, w->end, now };
+                wait_enlist(w, FETCH_E_UNREACHABLE, &fl->answers);
+        }
+}
+
 static void expire_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
 {
         /* A pull of many blobs is patient with each as long as bytes come for any. */
@@ -207,7 +220,7 @@ static void expire_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
                 if (mode != GATE_ONLINE && gate_parks(fl->o.gate))
                         continue; /* parked */
                 prolong_locked(fl, f);
-                expire_list_locked(fl, &f->reads, now, 0);
+                expire_reads_locked(fl, f, now);
                 expire_list_locked(fl, &f->wholes, now, progress);
         }
         if (mode != GATE_ONLINE || now < progress)
