@@ -370,6 +370,8 @@ static int read_locked(struct filler *fl, struct fill *f, uint64_t start, uint64
                 return FETCH_E_OFFLINE;
         if (is_repeat_locked(f, start))
                 return FETCH_E_UNREACHABLE;
+        if (list_empty(&f->reads)) /* what failed for others who gave up may be well by now */
+                f->retry_ms = min_u64(f->retry_ms, f->told_ms);
         r = wait_for_locked(fl, f, &f->reads, deadline_in(fl->o.read_deadline_s), done, arg, ret_wait, &w);
         if (r == FETCH_PENDING) {
                 w->start = start;

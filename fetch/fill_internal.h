@@ -75,6 +75,7 @@ struct fill {
         uint64_t touched_ms, progress_ms;
         uint64_t failed_ms;     /* when a transfer failed last */
         uint64_t retry_ms;      /* nothing is asked for before this; 0: at once */
+        uint64_t told_ms;       /* the same, as the hub said; 0: it did not */
         uint64_t rate;          /* bytes per second of one transfer from its first byte on, smoothed */
         uint64_t latency_ms;    /* of one transfer, up to its first byte, smoothed */
         uint64_t planned;       /* filler.pass in which there was nothing more to plan */

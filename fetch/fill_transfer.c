@@ -69,6 +69,7 @@ void fill_back_off_locked(struct filler *fl, struct fill *f, uint64_t at_least_m
         pause = max_u64(pause, at_least_ms);
         f->failures++;
         f->retry_ms = clock_ms() + pause;
+        f->told_ms = at_least_ms ? clock_ms() + at_least_ms : 0;
         if (f->failures >= FAILURES_PATIENT && !fill_has_waits(f))
                 fill_give_up_locked(fl, f);
         log_debug("blob %.12s: failure %u, next try in %" PRIu64 " ms", blob_etag(f->blob), f->failures,
