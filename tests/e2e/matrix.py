@@ -27,6 +27,7 @@ from hub.faults import Fault
 from hub.hub import Hub
 from hub.repos import Repo
 
+ALL = os.environ.get("WEIGHTFS_TEST_FAULTS") == "all"
 KIB, MIB = 1 << 10, 1 << 20
 LOOKUP_DEADLINE = 10  # the default: for lookups and opens
 READ_DEADLINE = 20  # instead of 15 minutes; longer than the 15 s after which a silent transfer is dropped

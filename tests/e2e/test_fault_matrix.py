@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import errno
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,8 @@ import pytest
 from harness import Watchdog, Weightfs
 from hub.faults import Fault
 from hub.hub import Hub
-from matrix import AT_ONCE, LOOKUP_DEADLINE, PLACES, READ_DEADLINE, TOKEN, Cell, Result, run_cells
+from matrix import ALL, AT_ONCE, LOOKUP_DEADLINE, PLACES, READ_DEADLINE, TOKEN, Cell, Result, run_cells
 
-ALL = os.environ.get("WEIGHTFS_TEST_FAULTS") == "all"
 HTML = "<!DOCTYPE html><html><body>Sign in to the network</body></html>"
 
 FAULTS: dict[str, dict[str, Any]] = {
