@@ -56,6 +56,7 @@ struct transfer {
         unsigned priority;
         bool head;                  /* HEAD, else GET */
         bool fresh;                 /* on a new connection */
+        bool foreign;               /* to a host that an answer named: see engine_options.near */
         const char *url;            /* borrowed until done */
         struct curl_slist *headers; /* borrowed until done */
         uint64_t position;          /* bulk: where in its file the body begins; is counted on */
@@ -73,14 +74,22 @@ struct transfer {
         uint64_t progress, asked;
         size_t came; /* since progress was noted */
         int verdict;
+        bool too_near; /* its address was refused */
         char error[CURL_ERROR_SIZE];
 };
+
+/* Where addresses are that mean something else on every machine. */
+#define ENGINE_NEAR_SELF 1u /* loopback */
+#define ENGINE_NEAR_LINK 2u /* link-local: a cloud's metadata service, for one */
 
 struct engine_options {
         unsigned limit;                 /* concurrent transfers */
         bool bulk;                      /* they bring ranges of files: large buffers, gathered pieces */
         const char *ca_file;            /* borrowed for the engine's life; NULL: the system's */
         const char *user_agent;         /* borrowed */
+        /* Borrowed; ENGINE_NEAR_*: where transfers that are not foreign went. Foreign ones go nowhere near but
+         * there, whatever name and redirect brought them (not known where a proxy resolves names). */
+        atomic_uint *near;
 };
 
 /* curl_global_init() was called before. 0 or negative errno. */

@@ -6,10 +6,12 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define CONNECT_MS 5000L               /* name, TCP and TLS; a broken IPv6 costs minutes else */
 #define BULK_BUFFER ((long)STAGE_SIZE) /* libcurl's largest: one recv(2) takes that much */
@@ -107,12 +109,67 @@ static size_t on_bulk_data(char *buf, size_t size, size_t count, void *arg)
         return t->verdict == 0 ? len : 0;
 }
 
+/* ---- addresses ---- */
+
+static unsigned near_of_v4(uint32_t a)
+{
+        return a >> 24 == 127 || a >> 24 == 0 ? ENGINE_NEAR_SELF : a >> 16 == 0xa9fe ? ENGINE_NEAR_LINK : 0;
+}
+
+static unsigned near_of(const struct sockaddr *sa)
+{
+        struct in6_addr a;
+
+        if (sa->sa_family == AF_INET)
+                return near_of_v4(ntohl(((const struct sockaddr_in *)sa)->sin_addr.s_addr));
+        if (sa->sa_family != AF_INET6)
+                return 0;
+        a = ((const struct sockaddr_in6 *)sa)->sin6_addr;
+        if (IN6_IS_ADDR_V4MAPPED(&a) || IN6_IS_ADDR_V4COMPAT(&a)) /* ::1 and :: are 0.0.0.x */
+                return near_of_v4(ntohl(a.s6_addr32[3]));
+        return IN6_IS_ADDR_LOOPBACK(&a) || IN6_IS_ADDR_UNSPECIFIED(&a) ? ENGINE_NEAR_SELF
+               : IN6_IS_ADDR_LINKLOCAL(&a)                             ? ENGINE_NEAR_LINK
+                                                                       : 0;
+}
+
+/* A hub that is somewhere else sends nobody to this machine, nor to what is next to it: what answers there
+ * (a metadata service) was not meant to be read through a mount. */
+static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+        struct transfer *t = arg;
+        const struct easy_pool *p = t->pool;
+        unsigned near = near_of(&address->addr);
+
+        (void)purpose;
+        if (!t->foreign && near != 0)
+                atomic_fetch_or(p->near, near);
+        if (t->foreign && !p->proxied && (near & ~atomic_load(p->near)) != 0) {
+                t->too_near = true;
+                return CURL_SOCKET_BAD;
+        }
+        return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static bool proxy_is_set(void)
+{
+        static const char *const names[] = { "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" };
+
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                const char *value = getenv(names[i]);
+
+                if (value && value[0] != '\0')
+                        return true;
+        }
+        return false;
+}
+
 /* ---- the pool ---- */
 
 int easy_pool_init(struct easy_pool *p, const struct engine_options *o)
 {
         *p = (struct easy_pool){
-                .capacity = o->limit, .bulk = o->bulk, .ca_file = o->ca_file, .user_agent = o->user_agent
+                .capacity = o->limit, .bulk = o->bulk, .ca_file = o->ca_file, .user_agent = o->user_agent,
+                .near = o->near, .proxied = proxy_is_set()
         };
         p->idle = calloc(p->capacity, sizeof(*p->idle));
         p->share = curl_share_init();
@@ -141,6 +198,8 @@ static void set_callbacks(CURL *easy, struct transfer *t)
         curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, t->pool->bulk ? on_bulk_data : on_data);
         curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
         curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
 }
 
 static void set_request(CURL *easy, const struct transfer *t)
@@ -177,6 +236,7 @@ CURL *easy_pool_get(struct easy_pool *p, struct transfer *t)
         if (!easy)
                 return NULL;
         t->pool = p;
+        t->too_near = false;
         set_connection(easy, p);
         set_request(easy, t);
         set_callbacks(easy, t);
@@ -217,8 +277,8 @@ int easy_result(const struct transfer *t, CURLcode code)
         switch (code) {
         case CURLE_OK:
                 return 0;
-        case CURLE_OUT_OF_MEMORY:
-                return -ENOMEM;
+        case CURLE_OUT_OF_MEMORY: /* that is also what it says of a header line over 100 KiB */
+                return status != 0 ? ENGINE_E_FAILED : -ENOMEM;
         case CURLE_PARTIAL_FILE:
         case CURLE_GOT_NOTHING:
         case CURLE_RECV_ERROR:
@@ -247,6 +307,8 @@ const char *easy_why(const struct transfer *t, int result)
         case ENGINE_E_REFUSED:
                 return "the answer was not as it should be";
         default:
+                if (t->too_near)
+                        return "its address is on this machine or next to it, where the hub is not";
                 return t->error[0] != '\0' ? t->error
                        : result < 0        ? strerror(-result)
                                            : "the transfer failed";

@@ -25,6 +25,8 @@ struct easy_pool {
         char *stages[STAGE_FREE_MAX]; /* heap, free buffers */
         size_t stage_count;
         const char *ca_file, *user_agent;
+        atomic_uint *near;
+        bool proxied; /* a proxy may be set: its address is not the one that was named */
 };
 
 int easy_pool_init(struct easy_pool *p, const struct engine_options *o);

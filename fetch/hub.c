@@ -52,7 +52,8 @@ static int start_threads(struct hub *h, const struct hub_options *o, struct errm
 {
         unsigned connections = o->connections ? o->connections : CONNECTIONS_DEFAULT;
         struct engine_options names = {
-                .limit = NAME_TRANSFERS + connections, .ca_file = h->ca_file, .user_agent = h->user_agent
+                .limit = NAME_TRANSFERS + connections, .ca_file = h->ca_file, .user_agent = h->user_agent,
+                .near = &h->near
         };
         struct engine_options bulk = names;
         int r;
@@ -87,6 +88,8 @@ int hub_new(const struct hub_options *o, struct hub **ret, struct errmsg *err)
         list_init(&h->calls);
         h->status.reachable = true; /* until told otherwise */
         r = http_url_endpoint(o->endpoint, &h->endpoint, &h->origin, err);
+        if (r == 0 && http_origin_loopback(&h->origin))
+                h->near = ENGINE_NEAR_SELF;
         if (r == 0)
                 r = check_ca_file(h, o, err);
         if (r == 0)

@@ -8,6 +8,8 @@
  *             from a thread of fetch/ (for ranges: the engine's thread).
  * Retries     Calls for names retry 408, 429, 5xx and network failures by themselves, with jitter,
  *             pacing and Retry-After, until @deadline. A range is tried once: the filler decides.
+ * Memory      All answers that are not delivered yet share 512 MiB; beyond that a call ends with
+ *             HUB_E_UNREACHABLE. A header that does not end within 256 KiB is HUB_E_MALFORMED (HUB_E_RANGE).
  * Token       Sent to the endpoint's own origin only, never to where a redirect leads elsewhere.
  */
 #pragma once
@@ -63,8 +65,9 @@ int hub_repo_info(struct hub *h, enum repo_type type, const char *name, const ch
 /* @tree may be taken over (and is then to be left zeroed); NULL unless @result is 0. */
 typedef void (*hub_tree_fn)(void *arg, int result, struct tree *tree);
 /* GET …/tree/{sha}?recursive=true, all pages. @idle_ms: the deadline counts anew at each progress.
- * Entries with unsafe names are left out and counted; a page over 64 MiB or over CATALOG_POS_MAX
- * entries in all is HUB_E_MALFORMED. */
+ * Entries with unsafe names are left out and counted. HUB_E_MALFORMED: a page over 64 MiB, one that was read
+ * before, many of nothing in a row, over CATALOG_POS_MAX entries or 256 MiB of memory in all.
+ * However much comes, an hour is all it gets. */
 int hub_tree(struct hub *h, enum repo_type type, const char *name, const char *sha, unsigned idle_ms,
              hub_tree_fn done, void *arg, struct hub_call **ret_call);
 

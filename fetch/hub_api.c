@@ -14,6 +14,9 @@
 
 #define BODY_MAX ((size_t)64 << 20) /* a repo's info lists all its files too */
 #define PAGES_MAX 65536             /* of 1000 entries: CATALOG_POS_MAX */
+#define EMPTY_MAX 8                     /* pages of nothing, one after the other */
+#define LISTING_MAX ((size_t)256 << 20) /* bytes of memory: some two million files */
+#define LISTING_MAX_MS 3600000          /* a hub may bring page after page for ever */
 
 char *hub_url_api(const struct hub *h, enum repo_type type, const char *name, const char *tail)
 {
@@ -122,21 +125,25 @@ static int next_page(struct hub_call *c)
                 return r < 0 ? r : HUB_E_MALFORMED;
         c->attempts = c->redirects = 0;
         c->furthest = 0;
-        c->transfer.deadline = clock_ms() + c->idle_ms;
+        c->transfer.deadline = min_u64(clock_ms() + c->idle_ms, c->latest);
         return CALL_AGAIN;
 }
 
 static int tree_answered(struct hub_call *c)
 {
-        size_t entries;
+        size_t entries, before = c->tree.tree.bytes;
         int r = hub_json_tree(c->body, c->body_len, &c->tree.tree, &c->tree.left_out, &entries);
 
+        if (r == 0)
+                r = call_hold(c, c->tree.tree.bytes - before);
         if (r != 0)
                 return r;
-        if (c->tree.tree.count + c->tree.left_out > CATALOG_POS_MAX)
+        c->tree.entries += entries;
+        if (c->tree.entries > CATALOG_POS_MAX || c->tree.tree.bytes > LISTING_MAX)
                 return HUB_E_MALFORMED;
+        c->tree.empty = entries > 0 ? 0 : c->tree.empty + 1;
         if (c->answer.next)
-                return next_page(c);
+                return c->tree.empty <= EMPTY_MAX ? next_page(c) : HUB_E_MALFORMED;
         if (c->tree.left_out > 0)
                 log_debug("listing: %zu files with unsafe names are left out", c->tree.left_out);
         return hub_tree_check(&c->tree.tree);
@@ -177,6 +184,7 @@ int hub_tree(struct hub *h, enum repo_type type, const char *name, const char *s
         c->tree.done = done;
         c->arg = arg;
         c->idle_ms = idle_ms;
+        c->latest = clock_ms() + LISTING_MAX_MS;
         return call_start_name(c, clock_ms() + idle_ms, ret_call);
 }
 

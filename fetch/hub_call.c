@@ -28,6 +28,8 @@
 #define ATTEMPT_IDLE_MIN_MS 3000
 #define ATTEMPT_IDLE_LEAST 256 /* bytes: an answer's head, or some of its body */
 #define PROGRESS_LEAST 4096    /* bytes of a body that move the deadline */
+#define HEADERS_MAX (256u << 10)             /* bytes of an answer's header, interim ones included */
+#define HELD_MAX ((size_t)512 << 20)         /* bytes of memory of all answers together: a hub may be hostile */
 #define SKIP_MAX (64 * 1024) /* bytes of an error's body that are read to keep the connection */
 
 /* ---- life ---- */
@@ -155,6 +157,7 @@ int call_start(struct hub_call *c, const struct transfer_ops *ops, struct hub_ca
 
         c->transfer.ops = ops;
         c->transfer.url = c->url;
+        c->transfer.foreign = !c->own;
         c->transfer.head = c->kind->head;
         lock_take(&h->lock);
         if (r == 0 && h->suspended)
@@ -190,6 +193,8 @@ void call_finish(struct hub_call *c, int result)
                 result = -ECANCELED;
         c->finished = true; /* hub_cancel() is without effect from here on */
         lock_drop(&h->lock);
+        free(take_ptr(c->body)); /* what counts was taken out of it */
+        atomic_fetch_sub(&h->held, c->held);
         c->kind->deliver(c, result);
         hub_call_unref(c);
 }
@@ -207,11 +212,28 @@ void call_to_worker(struct hub_call *c, void (*next)(struct hub_call *c))
         workq_push(c->hub->workers, &c->work, run_work);
 }
 
+int call_hold(struct hub_call *c, size_t bytes)
+{
+        if (atomic_fetch_add(&c->hub->held, bytes) + bytes > HELD_MAX) {
+                atomic_fetch_sub(&c->hub->held, bytes);
+                log_debug("%s: all answers together are too large", c->kind->word);
+                return HUB_E_UNREACHABLE;
+        }
+        c->held += bytes;
+        return 0;
+}
+
+int call_header(struct hub_call *c, const char *line, size_t len)
+{
+        c->header_len += len;
+        return c->header_len > HEADERS_MAX ? HUB_E_MALFORMED : http_answer_line(&c->answer, line, len);
+}
+
 void call_reset_answer(struct hub_call *c)
 {
         http_answer_done(&c->answer);
         http_answer_init(&c->answer);
-        c->body_len = c->skipped = 0;
+        c->body_len = c->skipped = c->header_len = 0;
         c->failed = 0;
 }
 
@@ -221,6 +243,7 @@ void call_again(struct hub_call *c)
 
         call_reset_answer(c);
         c->transfer.url = c->url;
+        c->transfer.foreign = !c->own;
         r = engine_submit(engine_of(c), &c->transfer);
         if (r < 0)
                 call_finish(c, r);
@@ -248,7 +271,7 @@ static int name_header(struct transfer *t, const char *line, size_t len)
 {
         struct hub_call *c = LIST_OWNER(t, struct hub_call, transfer);
 
-        c->failed = http_answer_line(&c->answer, line, len);
+        c->failed = call_header(c, line, len);
         return c->failed;
 }
 
@@ -258,8 +281,14 @@ static int keep_body(struct hub_call *c, const void *buf, size_t len)
                 return HUB_E_MALFORMED;
         if (c->body_len + len > c->body_capacity) {
                 size_t capacity = max_u64(2 * c->body_capacity, c->body_len + len);
-                char *grown = realloc(c->body, capacity);
+                char *grown;
+                int r;
 
+                capacity = min_u64(capacity, c->kind->body_max);
+                r = call_hold(c, capacity - c->body_capacity);
+                if (r != 0)
+                        return r;
+                grown = realloc(c->body, capacity);
                 if (!grown)
                         return -ENOMEM;
                 c->body = grown;
@@ -325,7 +354,7 @@ static enum verdict judge_status(struct hub_call *c)
         switch (c->answer.status) {
         case 200:
                 c->result = HUB_E_MALFORMED;
-                return c->answer.encoded ? VERDICT_RESULT : VERDICT_ANSWER;
+                return c->answer.encoded || c->answer.length == -2 ? VERDICT_RESULT : VERDICT_ANSWER;
         case 301:
         case 302:
         case 303:

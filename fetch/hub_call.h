@@ -40,6 +40,8 @@ struct hub {
         struct hub_status status; /* protected by lock; what is not counted below */
         bool error_own;           /* protected by lock; last_error is about the endpoint */
         atomic_ullong requests, bytes;
+        atomic_uint near;   /* ENGINE_NEAR_*: where the endpoint is */
+        atomic_ullong held; /* bytes of memory that answers have which are not delivered yet */
         atomic_ullong paused[BUCKET_COUNT]; /* clock_ms() until when pacing holds requests back */
         struct pace pace[BUCKET_COUNT];     /* protected by lock */
 };
@@ -84,6 +86,8 @@ struct hub_call {
         struct http_answer answer;
         char *body; /* heap */
         size_t body_len, body_capacity, skipped;
+        size_t header_len;
+        size_t held;     /* of hub->held; given back by call_finish() */
         size_t furthest; /* longest body_len of any attempt at this page */
         int failed;      /* set by the engine's callbacks: result that ends the call; 0: none */
         int result;
@@ -98,7 +102,7 @@ struct hub_call {
                         hub_tree_fn done;
                         struct tree tree;
                         uint64_t *seen; /* heap; hashes of the pages' URLs */
-                        size_t pages, left_out;
+                        size_t pages, empty, entries, left_out;
                 } tree;
                 struct {
                         hub_refs_fn done;
@@ -142,6 +146,13 @@ void call_to_worker(struct hub_call *c, void (*next)(struct hub_call *c));
 
 /* Worker: sends the call to the engine again, as set up; ends it where that is refused. */
 void call_again(struct hub_call *c);
+
+/* Counts @bytes more of memory to the call's answer. HUB_E_UNREACHABLE: all calls together have too much, and
+ * another time there may be room. */
+int call_hold(struct hub_call *c, size_t bytes);
+
+/* One more line of the answer's header; HUB_E_MALFORMED where there is no end to them, -ENOMEM. */
+int call_header(struct hub_call *c, const char *line, size_t len);
 
 /* Forgets the answer before another request. */
 void call_reset_answer(struct hub_call *c);

@@ -1,5 +1,8 @@
 /*
  * Implementation of hub_json.h.
+ *
+ * Answers are gone through piece by piece, and only pieces of the size that they should have are parsed:
+ * jansson needs up to a hundred times the memory of a text that is made for it ("[[],[],...").
  */
 #include "fetch/hub_json.h"
 
@@ -17,22 +20,21 @@
 
 #define SIZE_LIMIT (INT64_C(1) << 62)
 #define REFS_MAX 20000 /* each is looked for among those before it */
+#define VALUE_MAX 4096 /* bytes of text of a value in an info that is looked at */
+#define ENTRY_MAX (64u << 10) /* and of an entry of a listing: a path of 1024 bytes, and what else is said */
 
 DEFINE_CLEANUP(json_t *, json, json_decref)
 
-static int parse(const char *json, size_t len, json_t **ret)
+/* What json_cut gives, as a result of ours. */
+static int cut_result(int r)
 {
-        json_error_t error;
-        json_t *root = json_loadb(json, len, 0, &error);
+        return r == -EBADMSG ? HUB_E_MALFORMED : r;
+}
 
-        if (!root && json_error_code(&error) == json_error_out_of_memory)
-                return -ENOMEM;
-        if (!root) {
-                log_debug("not JSON at byte %d: %s", error.position, error.text);
-                return HUB_E_MALFORMED;
-        }
-        *ret = root;
-        return 0;
+/* The next value, of up to @most bytes of text. */
+static int take_value(struct json_cut *cut, size_t most, json_t **ret)
+{
+        return cut_result(json_cut_parse(cut, most, JSON_DECODE_ANY, ret));
 }
 
 /* "2024-01-31T10:00:00.000Z"; 0 for what is no such date. */
@@ -65,11 +67,11 @@ static int take_member(struct json_cut *cut, const char *key, json_t *root)
         int r;
 
         if (!info_wanted(key))
-                return json_cut_value(cut, &text, &len);
-        r = json_cut_parse(cut, JSON_DECODE_ANY, &value);
-        if (r < 0)
-                return r;
-        return json_object_set_new(root, key, value) < 0 ? -ENOMEM : 0;
+                return cut_result(json_cut_value(cut, &text, &len));
+        r = take_value(cut, VALUE_MAX, &value);
+        if (r == 0 && json_object_set_new(root, key, value) < 0)
+                r = -ENOMEM;
+        return r;
 }
 
 /* The members of an info that are wanted, as an object of their own. */
@@ -82,18 +84,19 @@ static int parse_info(const char *json, size_t len, json_t **ret)
         if (!root)
                 return -ENOMEM;
         json_cut_text(&cut, json, len);
-        r = json_cut_enter(&cut);
+        r = cut_result(json_cut_enter(&cut));
         while (r == 0) {
                 CLEANUP_FREE char *key = NULL;
 
                 r = json_cut_member(&cut, &key);
-                if (r == 0)
-                        r = take_member(&cut, key, root);
+                if (r == 1)
+                        break;
+                r = r < 0 ? cut_result(r) : take_member(&cut, key, root);
         }
         if (r == 1)
-                r = json_cut_end(&cut);
-        if (r < 0)
-                return r == -EBADMSG ? HUB_E_MALFORMED : r;
+                r = cut_result(json_cut_end(&cut));
+        if (r != 0)
+                return r;
         *ret = take_ptr(root);
         return 0;
 }
@@ -176,32 +179,40 @@ static int take_file(const json_t *entry, struct tree *tree, size_t *left_out)
         return r == -EINVAL ? HUB_E_MALFORMED : r;
 }
 
-int hub_json_tree(const char *json, size_t len, struct tree *tree, size_t *left_out, size_t *ret_entries)
+static int take_entry(struct json_cut *cut, struct tree *tree, size_t *left_out)
 {
-        CLEANUP(cleanup_json) json_t *root = NULL;
-        json_t *entry;
-        size_t i;
-        int r;
+        CLEANUP(cleanup_json) json_t *entry = NULL;
+        const char *type;
+        int r = take_value(cut, ENTRY_MAX, &entry);
 
-        r = parse(json, len, &root);
         if (r != 0)
                 return r;
-        if (!json_is_array(root))
+        type = json_string_value(json_object_get(entry, "type"));
+        if (!type)
                 return HUB_E_MALFORMED;
-        json_array_foreach(root, i, entry)
-        {
-                const char *type = json_string_value(json_object_get(entry, "type"));
+        return strcmp(type, "file") == 0 ? take_file(entry, tree, left_out) : 0; /* folders follow from the paths */
+}
 
-                if (!type)
-                        return HUB_E_MALFORMED;
-                if (strcmp(type, "file") != 0)
-                        continue; /* folders follow from the paths */
-                r = take_file(entry, tree, left_out);
-                if (r != 0)
-                        return r;
+int hub_json_tree(const char *json, size_t len, struct tree *tree, size_t *left_out, size_t *ret_entries)
+{
+        CLEANUP(json_cut_done) struct json_cut cut;
+        size_t entries = 0;
+        int r;
+
+        json_cut_text(&cut, json, len);
+        r = cut_result(json_cut_enter_array(&cut));
+        while (r == 0) {
+                r = json_cut_item(&cut);
+                if (r == 1)
+                        break;
+                r = r < 0 ? cut_result(r) : take_entry(&cut, tree, left_out);
+                entries++;
         }
-        *ret_entries = json_array_size(root);
-        return 0;
+        if (r == 1)
+                r = cut_result(json_cut_end(&cut));
+        if (r == 0)
+                *ret_entries = entries;
+        return r;
 }
 
 int hub_tree_check(const struct tree *tree)
@@ -213,27 +224,58 @@ int hub_tree_check(const struct tree *tree)
 
 /* ---- references ---- */
 
-static bool ref_known(const struct hub_ref *refs, size_t count, const char *name)
+struct refs {
+        struct hub_ref *at; /* heap */
+        size_t count, seen, capacity;
+};
+
+static bool ref_known(const struct refs *refs, size_t count, const char *name)
 {
         for (size_t i = 0; i < count; i++)
-                if (strcmp(refs[i].name, name) == 0)
+                if (strcmp(refs->at[i].name, name) == 0)
                         return true;
         return false;
 }
 
-/* Takes one reference into *@ret. Branches and tags go by their short name, the rest in full. */
-static int take_ref(const json_t *entry, const char *key, struct hub_ref *ret, bool *ret_usable)
+static int refs_grow(struct refs *refs)
 {
-        const char *name = json_string_value(json_object_get(entry, key));
+        size_t capacity = refs->capacity ? 2 * refs->capacity : 16;
+        struct hub_ref *grown = reallocarray(refs->at, capacity, sizeof(*grown));
 
-        if (!name || !take_hex(json_object_get(entry, "targetCommit"), COMMIT_HEX, ret->sha))
-                return HUB_E_MALFORMED;
-        *ret_usable = strlen(name) <= REVISION_MAX && revision_valid(name);
-        if (*ret_usable)
-                strcpy(ret->name, name);
+        if (!grown)
+                return -ENOMEM;
+        refs->at = grown;
+        refs->capacity = capacity;
         return 0;
 }
 
+/* Takes one reference that has no namesake among the first @before. Branches and tags go by their short
+ * name, the rest in full. */
+static int take_ref(struct json_cut *cut, const char *key, struct refs *refs, size_t before)
+{
+        CLEANUP(cleanup_json) json_t *entry = NULL;
+        struct hub_ref *ref;
+        const char *name;
+        int r = take_value(cut, ENTRY_MAX, &entry);
+
+        if (r == 0 && refs->count == refs->capacity)
+                r = refs_grow(refs);
+        if (r != 0)
+                return r;
+        ref = &refs->at[refs->count];
+        name = json_string_value(json_object_get(entry, key));
+        if (!name || !take_hex(json_object_get(entry, "targetCommit"), COMMIT_HEX, ref->sha) ||
+            ++refs->seen > REFS_MAX)
+                return HUB_E_MALFORMED;
+        if (strlen(name) > REVISION_MAX || !revision_valid(name))
+                return 0;
+        strcpy(ref->name, name);
+        if (!ref_known(refs, before, name)) /* git keeps a group's apart */
+                refs->count++;
+        return 0;
+}
+
+/* The hub resolves a name that is in several groups as that of the first. */
 static const struct {
         const char *group, *key;
 } ref_groups[] = {
@@ -243,50 +285,65 @@ static const struct {
         { "pullRequests", "ref" },
 };
 
-/* Appends the references of one group that have no namesake in the groups before it. */
-static int take_refs(const json_t *group, const char *key, struct hub_ref *refs, size_t *count)
+static int take_group(const char *json, size_t len, const char *key, struct refs *refs)
 {
-        size_t i, before = *count;
-        json_t *entry;
+        CLEANUP(json_cut_done) struct json_cut cut;
+        size_t before = refs->count;
+        int r;
 
-        json_array_foreach(group, i, entry)
-        {
-                bool usable;
-                int r = take_ref(entry, key, &refs[*count], &usable);
-
-                if (r != 0)
-                        return r;
-                if (usable && !ref_known(refs, before, refs[*count].name)) /* git keeps a group's apart */
-                        ++*count;
+        json_cut_text(&cut, json, len);
+        r = cut_result(json_cut_enter_array(&cut));
+        while (r == 0) {
+                r = json_cut_item(&cut);
+                if (r == 1)
+                        break;
+                r = r < 0 ? cut_result(r) : take_ref(&cut, key, refs, before);
         }
-        return 0;
+        return r == 1 ? 0 : r;
+}
+
+/* Goes through the document for one group: they may stand in any order, and an earlier one counts more. */
+static int find_group(const char *json, size_t len, size_t group, struct refs *refs)
+{
+        CLEANUP(json_cut_done) struct json_cut cut;
+        bool seen = false;
+        int r;
+
+        json_cut_text(&cut, json, len);
+        r = cut_result(json_cut_enter(&cut));
+        while (r == 0) {
+                CLEANUP_FREE char *key = NULL;
+                const char *text;
+                size_t n;
+
+                r = json_cut_member(&cut, &key);
+                if (r == 1)
+                        break;
+                if (r == 0)
+                        r = json_cut_value(&cut, &text, &n);
+                if (r == 0 && !seen && strcmp(key, ref_groups[group].group) == 0 && text[0] == '[') {
+                        seen = true;
+                        r = take_group(text, n, ref_groups[group].key, refs);
+                }
+                r = cut_result(r);
+        }
+        if (r == 1)
+                r = cut_result(json_cut_end(&cut));
+        return r == 0 && !seen && group == 0 ? HUB_E_MALFORMED : r;
 }
 
 int hub_json_refs(const char *json, size_t len, struct hub_ref **ret, size_t *ret_count)
 {
-        CLEANUP(cleanup_json) json_t *root = NULL;
-        CLEANUP_FREE struct hub_ref *refs = NULL;
-        size_t count = 0, total = 0;
-        int r;
+        struct refs refs = {};
+        int r = refs_grow(&refs);
 
-        r = parse(json, len, &root);
-        if (r != 0)
+        for (size_t g = 0; g < ARRAY_SIZE(ref_groups) && r == 0; g++)
+                r = find_group(json, len, g, &refs);
+        if (r != 0) {
+                free(refs.at);
                 return r;
-        if (!json_is_object(root) || !json_is_array(json_object_get(root, "branches")))
-                return HUB_E_MALFORMED;
-        for (size_t g = 0; g < ARRAY_SIZE(ref_groups); g++)
-                total += json_array_size(json_object_get(root, ref_groups[g].group));
-        if (total > REFS_MAX)
-                return HUB_E_MALFORMED;
-        refs = calloc(total + 1, sizeof(*refs));
-        if (!refs)
-                return -ENOMEM;
-        for (size_t g = 0; g < ARRAY_SIZE(ref_groups); g++) {
-                r = take_refs(json_object_get(root, ref_groups[g].group), ref_groups[g].key, refs, &count);
-                if (r != 0)
-                        return r;
         }
-        *ret = take_ptr(refs);
-        *ret_count = count;
+        *ret = refs.at;
+        *ret_count = refs.count;
         return 0;
 }

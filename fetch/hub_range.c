@@ -54,7 +54,9 @@ static int range_header(struct transfer *t, const char *line, size_t len)
         struct hub_call *c = LIST_OWNER(t, struct hub_call, transfer);
         struct http_answer *a = &c->answer;
 
-        c->failed = http_answer_line(a, line, len);
+        c->failed = call_header(c, line, len);
+        if (c->failed == HUB_E_MALFORMED)
+                c->failed = HUB_E_RANGE;
         if (c->failed != 0 || !a->headers_ended || c->range.accepted)
                 return c->failed;
         c->range.accepted = as_asked(c);

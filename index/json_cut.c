@@ -146,7 +146,7 @@ int json_cut_value(struct json_cut *c, const char **ret, size_t *ret_len)
         return 0;
 }
 
-int json_cut_parse(struct json_cut *c, size_t flags, json_t **ret)
+int json_cut_parse(struct json_cut *c, size_t most, size_t flags, json_t **ret)
 {
         json_error_t error;
         const char *text;
@@ -155,6 +155,8 @@ int json_cut_parse(struct json_cut *c, size_t flags, json_t **ret)
 
         if (r < 0)
                 return r;
+        if (len > most)
+                return -EBADMSG;
         *ret = json_loadb(text, len, flags, &error);
         if (*ret)
                 return 0;
@@ -170,7 +172,7 @@ int json_cut_enter(struct json_cut *c)
 static int take_key(struct json_cut *c, char **ret_key)
 {
         CLEANUP(cleanup_json) json_t *key = NULL;
-        int r = json_cut_parse(c, JSON_DECODE_ANY, &key);
+        int r = json_cut_parse(c, JSON_CUT_KEY_MAX, JSON_DECODE_ANY, &key);
 
         if (r < 0)
                 return r;
@@ -202,6 +204,28 @@ int json_cut_member(struct json_cut *c, char **ret_key)
         c->first = false;
         *ret_key = take_ptr(key);
         return 0;
+}
+
+int json_cut_enter_array(struct json_cut *c)
+{
+        c->first = true;
+        return expect(c, '[');
+}
+
+int json_cut_item(struct json_cut *c)
+{
+        char next;
+        int r = peek(c, &next);
+
+        if (r == 0 && next == ']') {
+                c->first = false; /* it was a value of what is around it */
+                c->at++;
+                return 1;
+        }
+        if (r == 0 && !c->first)
+                r = expect(c, ',');
+        c->first = false;
+        return r;
 }
 
 int json_cut_end(struct json_cut *c)

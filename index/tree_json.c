@@ -64,6 +64,7 @@ static char *room_take(struct tree *t, size_t len)
                         return NULL;
                 *room = (struct tree_room){ .before = t->room };
                 t->room = room;
+                t->bytes += sizeof(*room) + ROOM_BYTES;
         }
         at = t->room->bytes + t->room->used;
         t->room->used += len;
@@ -101,6 +102,7 @@ static int files_grow(struct tree *t)
         if (!grown)
                 return -ENOMEM;
         t->files = grown;
+        t->bytes += (capacity - t->capacity) * sizeof(*grown);
         t->capacity = capacity;
         return 0;
 }
@@ -261,7 +263,7 @@ static int read_file(struct json_cut *cut, const char *path, struct tree *t)
 {
         CLEANUP(cleanup_json) json_t *value = NULL;
         struct tree_file f;
-        int r = json_cut_parse(cut, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &value);
+        int r = json_cut_parse(cut, JSON_CUT_VALUE_MAX, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &value);
 
         if (r == 0)
                 r = file_from_json(path, value, &f);
@@ -290,7 +292,7 @@ static int read_files(struct json_cut *cut, struct tree *t)
 static int read_other(struct json_cut *cut, const char *key, bool *version)
 {
         CLEANUP(cleanup_json) json_t *value = NULL;
-        int r = json_cut_parse(cut, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &value);
+        int r = json_cut_parse(cut, JSON_CUT_VALUE_MAX, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &value);
 
         if (r < 0)
                 return r;

@@ -24,6 +24,7 @@ struct tree {
         struct listed_file *files; /* heap; what the catalogue wants to know of them: the etag is the sha256
                                     * where there is one, else the git sha1 */
         size_t count, capacity;
+        size_t bytes;           /* of memory that all of it takes */
         struct tree_room *room; /* holds the strings of @files and the other hashes */
 };
 

@@ -42,6 +42,7 @@ BEFORE: dict[str, dict[str, Any]] = {
     "redirect": {"location": "", "status": 302},
     "redirect_loop": {"status": 307},
     "ignore_range": {},
+    "raw": {"make": None},
 }
 AFTER: dict[str, dict[str, Any]] = {
     "bandwidth": {"rate": 100e6},
@@ -153,7 +154,9 @@ class Fault:
             "seen",
             "hits",
         )
-        return {n: getattr(self, n) for n in names} | {"params": self.params}
+        return {n: getattr(self, n) for n in names} | {
+            "params": {k: repr(v) if callable(v) else v for k, v in self.params.items()}
+        }
 
 
 class FaultSet:

@@ -403,6 +403,8 @@ class Hub:
                     raise Hangup("fault: reset", reset=True)
                 case "ignore_range":
                     request.headers = {k: v for k, v in request.headers.items() if k != "range"}
+                case "raw":
+                    connection.send_raw(p["make"](request), record)
                 case "redirect":
                     response = Response(p["status"], {"Location": p["location"]}, [b"Redirecting"])
                 case "redirect_loop":

@@ -14,6 +14,7 @@ import pytest
 
 from . import Hub, Synthetic, call, models
 from .test_hub import Answer, ask, location
+from .wire import Request
 
 SIZE = 300_000
 DATA = Synthetic(SIZE, 1)
@@ -207,6 +208,18 @@ def test_hostile_entries(hub: Hub) -> None:
     assert any("\0" in r.get("path", "") for r in rows) and any(
         r.get("path") == "../escape.txt" for r in rows
     )
+
+
+def test_raw_bytes(hub: Hub) -> None:
+    def make(request: Request) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+        yield f"X-Asked: {request.repo}\r\n\r\nhi".encode()
+
+    with hub.fault("raw", "info", make=make) as fault:
+        answer = ask(info(hub))
+        assert (answer.status, answer.headers["X-Asked"], answer.body) == (200, "model:Org/Name", b"hi")
+        assert "make" in fault.as_json()["params"]
+        json.dumps(fault.as_json())
 
 
 def test_close_without_notice(hub: Hub) -> None:

@@ -13,11 +13,11 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Protocol
+from typing import NoReturn, Protocol
 from urllib.parse import parse_qs
 
 from .content import Content
@@ -259,6 +259,13 @@ class Connection:
             raise Hangup("wrong length")
         if announced or response.close:
             raise Hangup("closed after the answer")
+
+    def send_raw(self, parts: Iterable[bytes], meter: Meter) -> NoReturn:
+        """Send `parts` as they are, status line and all, while the client takes them; then close."""
+        for part in parts:
+            self.sock.sendall(part)
+            meter.sent += len(part)
+        raise Hangup("fault: raw")
 
     def _send_endless(self, response: Response, meter: Meter) -> None:
         assert response.endless is not None

@@ -326,6 +326,14 @@ START_TEST(tree_traps)
                                         "200 OK||[" FILE_("a") "]")),
                          HUB_E_MALFORMED);
         ck_assert_uint_eq(other.requests, 0);
+        ck_assert_int_eq(tree_by(SCRIPT("200 OK|Link: </p1>; rel=next\r\n|[]", "200 OK|Link: </p2>; rel=next\r\n|[]",
+                                        "200 OK|Link: </p3>; rel=next\r\n|[]", "200 OK|Link: </p4>; rel=next\r\n|[]",
+                                        "200 OK|Link: </p5>; rel=next\r\n|[]", "200 OK|Link: </p6>; rel=next\r\n|[]",
+                                        "200 OK|Link: </p7>; rel=next\r\n|[]", "200 OK|Link: </p8>; rel=next\r\n|[]",
+                                        "200 OK|Link: </p9>; rel=next\r\n|[]", "200 OK||[]")),
+                         HUB_E_MALFORMED);
+        ck_assert_uint_eq(server.requests, 9);
+        ck_assert_int_eq(tree_by(SCRIPT("200 OK|Content-Length: 99999999999999999999\r\n|[]")), HUB_E_MALFORMED);
 }
 END_TEST
 

@@ -155,6 +155,36 @@ START_TEST(tree_deep)
 }
 END_TEST
 
+/* Text that would take a hundred times its size once parsed is never parsed as a whole. */
+START_TEST(pieces_too_large)
+{
+        static const char *const frames[][2] = {
+                { "[{\"type\":\"file\",\"x\":[", "0]}]" },
+                { "{\"branches\":[{\"name\":\"main\",\"x\":[", "0]}]}" },
+                { "{\"sha\":[", "0]}" },
+        };
+        size_t n = 1 << 20, entries, left_out = 0, count;
+        char *text = malloc(n + 100);
+        struct hub_repo_info info;
+        struct tree t = {};
+        struct hub_ref *r;
+
+        for (size_t i = 0; i < ARRAY_SIZE(frames); i++) {
+                size_t len = strlen(strcpy(text, frames[i][0]));
+
+                for (size_t k = 0; k < n / 2; k++)
+                        len += strlen(strcpy(text + len, "0,"));
+                len += strlen(strcpy(text + len, frames[i][1]));
+                ck_assert_int_eq(i == 0   ? hub_json_tree(text, len, &t, &left_out, &entries)
+                                 : i == 1 ? hub_json_refs(text, len, &r, &count)
+                                          : hub_json_repo(text, len, "org/asked", &info),
+                                 HUB_E_MALFORMED);
+        }
+        tree_done(&t);
+        free(text);
+}
+END_TEST
+
 START_TEST(refs)
 {
         static const char json[] =
@@ -178,8 +208,12 @@ START_TEST(refs)
         free(r);
         ck_assert_int_eq(hub_json_refs("{}", 2, &r, &count), HUB_E_MALFORMED);
         ck_assert_int_eq(hub_json_refs("{\"branches\":[{}]}", 17, &r, &count), HUB_E_MALFORMED);
+        ck_assert_int_eq(hub_json_refs("{\"branches\":{}}", 15, &r, &count), HUB_E_MALFORMED);
+        ck_assert_int_eq(hub_json_refs("{\"branches\":[]} x", 17, &r, &count), HUB_E_MALFORMED);
         ck_assert_int_eq(hub_json_refs("{\"branches\":[]}", 15, &r, &count), 0);
         ck_assert_uint_eq(count, 0);
+        free(r);
+        ck_assert_int_eq(hub_json_refs("{\"tags\":null,\"branches\":[]}", 27, &r, &count), 0);
         free(r);
 }
 END_TEST
@@ -197,6 +231,7 @@ int main(void)
         tcase_add_test(t, tree_unsafe_names);
         tcase_add_test(t, tree_malformed);
         tcase_add_test(t, tree_deep);
+        tcase_add_test(t, pieces_too_large);
         tcase_add_test(t, refs);
         suite_add_tcase(s, t);
         r = srunner_create(s);

@@ -237,6 +237,30 @@ START_TEST(no_connection)
 }
 END_TEST
 
+/* A hub elsewhere sends nobody to this machine, by whatever spelling, nor to the link's own addresses. */
+START_TEST(not_near_unless_the_hub_is)
+{
+        static const char *const links[] = { "http://169.254.169.254/x", "http://2852039166/x",
+                                             "http://[::ffff:169.254.169.254]/x" };
+        struct hub_sink sink = { .data = on_bytes, .done = on_range_done, .arg = &a };
+        struct hub_status status;
+
+        answers(PARTIAL, "Content-Range: bytes 100-299/1000\r\nContent-Length: 200\r\n", 100, 200, false);
+        for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+                struct hub_location l = { .url = (char *)links[i] };
+
+                ck_assert_int_eq(hub_range(hub, &l, 100, 300, TOTAL, &sink, NULL), 0);
+                ck_assert_int_eq(answer_wait(&a), HUB_E_UNREACHABLE);
+                hub_get_status(hub, &status);
+                ck_assert_ptr_nonnull(strstr(status.last_error, "where the hub is not"));
+        }
+        hub_free(hub);
+        hub = hub_for("http://192.0.2.1", NULL);
+        ck_assert_int_eq(range_of(false, 100, 300), HUB_E_UNREACHABLE);
+        ck_assert_uint_eq(cdn.requests, 0);
+}
+END_TEST
+
 START_TEST(token_stays_home)
 {
         struct hub_options o = { .endpoint = server.url, .token = "hf_secret" };
@@ -309,6 +333,7 @@ int main(void)
         tcase_add_test(t, refusals);
         tcase_add_test(t, sink_refuses);
         tcase_add_test(t, no_connection);
+        tcase_add_test(t, not_near_unless_the_hub_is);
         tcase_add_test(t, token_stays_home);
         tcase_add_test(t, names_overtake_ranges);
         suite_add_tcase(s, t);
