@@ -149,7 +149,7 @@ def test_a_bad_line(network: Network, hub: Hub, wfs: Weightfs, files: list[Synth
     """One packet of ten is lost, and now and then the link is: slow, and the right bytes."""
     network.do(wfs.start)
     snapshot = wfs.snapshot("org/n0")
-    hub.fault("bandwidth", on="cdn", rate=400e3)  # so that it takes a while
+    hub.fault("bandwidth", on="cdn", rate=1e6)  # so that it takes a while
     network.lose(0.1)
     over = threading.Event()
 
