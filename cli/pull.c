@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/lock.h"
+#include "base/table.h"
 #include "cli/await.h"
 #include "cli/explain.h"
 #include "cli/format.h"
@@ -20,7 +21,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <uthash.h>
 
 #define IN_FLIGHT 8
 #define IN_FLIGHT_SMALL 32
@@ -170,6 +170,10 @@ static int add_file(struct pull *p, const struct entry *e, struct seen **seen)
                 return -ENOMEM;
         s->blob = e->blob;
         HASH_ADD(hh, *seen, blob, sizeof(s->blob), s);
+        if (!HASH_ADDED(s)) {
+                free(s);
+                return -ENOMEM;
+        }
         p->bytes += f->size;
         p->already += f->held;
         return 0;

@@ -51,7 +51,6 @@ static struct fill *fill_new(struct filler *fl, struct blob *b)
         if (!f)
                 return NULL;
         f->filler = fl;
-        f->blob = blob_ref(b);
         f->id = blob_id(b);
         list_init(&f->reads);
         list_init(&f->wholes);
@@ -70,9 +69,14 @@ struct fill *fill_get_locked(struct filler *fl, struct blob *b)
                 f = fill_new(fl, b);
                 if (!f)
                         return NULL;
+                HASH_ADD(hh, fl->fills, id, sizeof(f->id), f);
+                if (!HASH_ADDED(f)) {
+                        free(f);
+                        return NULL;
+                }
+                f->blob = blob_ref(b);
                 list_push(&fl->idle, &f->node);
                 fl->idle_count++;
-                HASH_ADD(hh, fl->fills, id, sizeof(f->id), f);
         }
         f->touched_ms = clock_ms();
         return f;

@@ -70,6 +70,10 @@ static bool look_at(struct along_seen **table, int64_t id)
                         return false;
                 s->id = id;
                 HASH_ADD(hh, *table, id, sizeof(s->id), s);
+                if (!HASH_ADDED(s)) {
+                        free(s);
+                        return false;
+                }
         }
         s->ms = now;
         return true;

@@ -260,10 +260,16 @@ void filler_verify(struct filler *fl, struct blob *b)
         else
                 job = NULL; /* queued already, or too late */
         if (job) {
-                job->filler = fl;
-                job->blob = blob_ref(b);
                 job->id = id;
                 HASH_ADD(hh, fl->verifying, id, sizeof(job->id), job);
+                if (!HASH_ADDED(job)) {
+                        free(job);
+                        job = NULL;
+                }
+        }
+        if (job) {
+                job->filler = fl;
+                job->blob = blob_ref(b);
                 fl->jobs++;
                 workq_push(fl->adopt, &job->work, adopt_run);
         }

@@ -27,9 +27,10 @@
 #include "fetch/plan.h"
 #include "fetch/tune.h"
 
+#include "base/table.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
-#include <uthash.h>
 
 #define FILL_PULLED_MAX 64    /* active fills that are only pulled */
 #define FILL_IDLE_MAX 256

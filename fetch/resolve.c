@@ -52,6 +52,10 @@ static struct flight *flight_new_locked(struct resolver *rs, const struct flight
         list_init(&f->waits);
         list_init(&f->turn);
         HASH_ADD_STR(rs->flights, key, f);
+        if (!HASH_ADDED(f)) {
+                free(f);
+                return NULL;
+        }
         rs->flying++;
         return f;
 }

@@ -16,8 +16,9 @@
 #include "fetch/resolve.h"
 #include "fetch/resolve_memory.h"
 
+#include "base/table.h"
+
 #include <pthread.h>
-#include <uthash.h>
 
 #define RESOLVE_LOOKUPS_MAX 20   /* lookups of unknown repos under way; others wait their turn */
 #define RESOLVE_REF_LIFE_S 60

@@ -3,10 +3,11 @@
  */
 #include "fetch/resolve_memory.h"
 
+#include "base/table.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 struct memory_refused {
         UT_hash_handle hh;
@@ -71,6 +72,8 @@ void memory_refuse(struct memory *m, const char *key, int result, uint64_t now_m
         r->result = result;
         r->until_ms = now_ms + MEMORY_REFUSED_MS;
         HASH_ADD_STR(m->refused, key, r);
+        if (!HASH_ADDED(r))
+                free(r);
 }
 
 int memory_refused(struct memory *m, const char *key, uint64_t now_ms)
@@ -103,6 +106,8 @@ void memory_hint_put(struct memory *m, int64_t repo, const char *sha, int64_t la
         h->last_modified = last_modified;
         snprintf(h->sha, sizeof(h->sha), "%s", sha);
         HASH_ADD(hh, m->hints, repo, sizeof(h->repo), h);
+        if (!HASH_ADDED(h))
+                free(h);
 }
 
 bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret_sha,

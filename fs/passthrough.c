@@ -8,10 +8,11 @@
 
 #include "fs/internal.h"
 
+#include "base/table.h"
+
 #include <linux/fuse.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #define IDLE_MAX 1024
 
@@ -174,9 +175,14 @@ int32_t passthrough_open(struct passthrough *p, struct fuse_session *se, uint64_
                 p->idle_count--;
         } else if (!b && (b = calloc(1, sizeof(*b)))) {
                 b->node = node;
-                b->id = make_id_locked(p, se, fd);
                 list_init(&b->idle);
                 HASH_ADD(hh, p->backings, node, sizeof(b->node), b);
+                if (HASH_ADDED(b)) {
+                        b->id = make_id_locked(p, se, fd);
+                } else {
+                        free(b);
+                        b = NULL;
+                }
         }
         if (b) {
                 b->opens++;

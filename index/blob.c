@@ -294,6 +294,11 @@ int blobs_get(struct blobs *t, int64_t id, struct blob **ret)
         }
         b->refs = 1;
         HASH_ADD(hh, t->by_id, id, sizeof(b->id), b);
+        if (!HASH_ADDED(b)) {
+                lock_drop(&t->lock);
+                blob_free(b);
+                return -ENOMEM;
+        }
         lock_drop(&t->lock);
 
         r = open_new(b);

@@ -15,8 +15,8 @@
 
 #include "base/list.h"
 #include "base/lock.h"
+#include "base/table.h"
 
-#include <uthash.h>
 
 struct blobs {
         struct catalog *catalog;

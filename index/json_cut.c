@@ -160,7 +160,8 @@ int json_cut_parse(struct json_cut *c, size_t most, size_t flags, json_t **ret)
         *ret = json_loadb(text, len, flags, &error);
         if (*ret)
                 return 0;
-        return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
+        /* where there was no memory for an object or an array, jansson says nothing at all */
+        return json_error_code(&error) == json_error_out_of_memory || error.text[0] == '\0' ? -ENOMEM : -EBADMSG;
 }
 
 int json_cut_enter(struct json_cut *c)
