@@ -288,14 +288,16 @@ static int quick_check(struct conn *k)
 }
 
 /* WAL. The application_id goes first, still without WAL, so that every file that is not empty has
- * it in its first page and can be told from a foreign one without being opened. */
-static int journal_set(struct conn *k, bool fresh)
+ * it in its first page and can be told from a foreign one without being opened. It is missing not only
+ * in a new file: SQLite may just have taken back what a crash had left half done. */
+static int journal_set(struct conn *k)
 {
         CLEANUP_STMT sqlite3_stmt *st = NULL;
         char pragma[64], mode[16];
-        int r = 0;
+        int64_t id;
+        int r = db_number(k, "PRAGMA application_id", NO_PARAMS, &id);
 
-        if (fresh) {
+        if (r == 0 && id == 0) {
                 snprintf(pragma, sizeof(pragma), "PRAGMA application_id = %d", CATALOG_APPLICATION_ID);
                 r = FAULT("catalog.create") ? -EIO : db_script(k, pragma);
         }
@@ -331,7 +333,7 @@ static int file_prepare(struct catalog *c, const char *path, enum found found, s
         struct conn *k = c->writer;
         int r;
 
-        r = journal_set(k, found == FOUND_NOTHING);
+        r = journal_set(k);
         if (r == 0)
                 r = db_number(k, "PRAGMA user_version", NO_PARAMS, &version);
         if (r == 0 && version > CATALOG_VERSION)
