@@ -2,8 +2,6 @@
  * Implementation of confine.h.
  *
  * Invariants
- *   K1  With the filter, socket(2) makes AF_UNIX sockets only, by any ABI: libseccomp kills calls
- *       of a foreign architecture. io_uring, whose requests no filter sees, is refused.
  *   K2  The helper holds no descriptor but its own pipe, so that it keeps nothing alive.
  */
 #include "cli/confine.h"
@@ -12,8 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -50,36 +46,30 @@ bool confine_is_privileged(void)
         return data[CAP_SYS_ADMIN / 32].effective & (1u << (CAP_SYS_ADMIN % 32));
 }
 
-static void release_filter(scmp_filter_ctx *filter)
+static void drop_from_bounds(void)
 {
-        if (*filter)
-                seccomp_release(*filter);
+        for (int cap = 0; cap <= 63; cap++)
+                if (!(CONFINE_KEPT & CONFINE_CAP(cap)))
+                        prctl(PR_CAPBSET_DROP, cap, 0, 0, 0); /* without CAP_SETPCAP there is no way to them anyway */
 }
 
-int confine_sockets(struct errmsg *err)
+void confine_privileges(void)
 {
-        const struct scmp_arg_cmp not_local = { .arg = 0, .op = SCMP_CMP_NE, .datum_a = AF_UNIX };
-        CLEANUP(release_filter) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-        int r;
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct data[2] = {};
 
-        if (!filter)
-                return -ENOMEM;
-        r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, confine_is_privileged() ? 0 : 1);
-        if (r == 0) /* threads of libraries may run already */
-                r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-        if (r == 0)
-                r = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                                           &not_local);
-        if (r == 0)
-                r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(io_uring_setup), 0);
-        if (r == 0)
-                r = seccomp_load(filter);
-        if (r == -EINVAL || r == -EOPNOTSUPP)
-                r = -ENOSYS;
-        if (r < 0)
-                return errmsg_set(err, r, "the kernel does not let weightfs give up internet sockets: %s",
-                                  strerror(-r));
-        return 0;
+        drop_from_bounds();
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        if (syscall(SYS_capget, &header, data) == 0) {
+                for (int i = 0; i < 2; i++) {
+                        data[i].permitted &= (uint32_t)(CONFINE_KEPT >> (32 * i));
+                        data[i].effective &= data[i].permitted;
+                        data[i].inheritable = 0;
+                }
+                syscall(SYS_capset, &header, data);
+        }
+        if (confine_is_privileged())
+                prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 /* Runs fusermount3 -u; 0, or -EBUSY where that is its reason, else -EIO. */

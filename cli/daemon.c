@@ -185,22 +185,21 @@ static int join_mount_options(struct daemon *d)
         return 0;
 }
 
-/* Without a filter in the kernel the gate in fetch/ still holds; that is worth a warning only. */
-static int confine(struct errmsg *err)
+/* Without filters in the kernel the daemon works all the same (and offline, the gate in fetch/ holds); that
+ * is worth a warning only. */
+static int bear_no_filters(int r, struct errmsg *err)
 {
-        int r = confine_sockets(err);
-
-        if (r == -ENOSYS) {
-                log_warn("%s; offline all the same", err->text);
-                err->text[0] = '\0';
-                return 0;
-        }
-        return r;
+        if (r != -ENOSYS)
+                return r;
+        log_warn("%s; it does not make use of them", err->text);
+        err->text[0] = '\0';
+        return 0;
 }
 
 /* What must happen while there is one thread. */
 static int prepare_process(struct daemon *d, struct errmsg *err)
 {
+        bool privileged = confine_is_privileged();
         sigset_t set;
         int r = 0;
 
@@ -209,12 +208,22 @@ static int prepare_process(struct daemon *d, struct errmsg *err)
         signal_set(&set);
         pthread_sigmask(SIG_BLOCK, &set, NULL);
         confine_dumps();
-        if (!d->options->offline)
-                return 0;
-        if (confine_is_privileged())
-                return confine(err);
-        r = unmount_helper_new(d->options->mount_point, &d->service.helper);
-        return r < 0 ? errmsg_set(err, r, "no helper process can be made: %s", strerror(-r)) : 0;
+        if (!privileged)
+                r = unmount_helper_new(d->options->mount_point, &d->service.helper);
+        if (r < 0)
+                return errmsg_set(err, r, "no helper process can be made: %s", strerror(-r));
+        confine_privileges();
+        return privileged && d->options->offline ? bear_no_filters(confine_sockets(err), err) : 0;
+}
+
+/* What is not needed once there is a mount: fusermount3, for one, mounts by its setuid bit. */
+static int confine(const struct daemon *d, struct errmsg *err)
+{
+        int r = 0;
+
+        if (d->service.helper && d->options->offline)
+                r = bear_no_filters(confine_sockets(err), err);
+        return r == 0 ? bear_no_filters(confine_calls(err), err) : r;
 }
 
 /* A success that comes with a sentence; @err is empty again. */
@@ -280,8 +289,7 @@ static int start(struct daemon *d, struct errmsg *err)
                 return r;
         d->mounted = true;
         note_device(d);
-        if (d->service.helper) /* only now: fusermount3 mounts by its setuid bit, which this ends */
-                r = confine(err);
+        r = confine(d, err);
         d->service.started = clock_wall_s();
         d->service.mode_since = d->service.started;
         if (r == 0)

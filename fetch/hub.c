@@ -3,6 +3,8 @@
  */
 #include "fetch/hub_call.h"
 
+#include "fetch/wiped.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -77,7 +79,7 @@ int hub_new(const struct hub_options *o, struct hub **ret, struct errmsg *err)
         struct hub *h;
         int r;
 
-        if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        if (wiped_curl_init() < 0)
                 return errmsg_set(err, -ENOSYS, "libcurl cannot be initialised");
         h = calloc(1, sizeof(*h));
         if (!h) {

@@ -39,7 +39,7 @@ int fs_mount(struct fs *fs, struct errmsg *err);
 /* Serves until the mount is gone (fs_unmount(), umount(8)). 0, or negative errno. */
 int fs_run(struct fs *fs);
 
-/* Takes the mount away; fs_run() returns. -EBUSY when in use and not @lazy. */
+/* Takes the mount away, for who may unmount by himself; fs_run() returns. -EBUSY when in use and not @lazy. */
 int fs_unmount(struct fs *fs, bool lazy);
 
 struct fs_status {

@@ -15,12 +15,10 @@
 #include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define SESSION_THREADS 8
@@ -28,8 +26,6 @@
 #define SLOT_SIZE 8192u /* FUSE_MIN_READ_BUFFER: the largest request of a read-only mount fits */
 /* The kernel insists on room for a write of max_write; the rest of the mapping is never touched. */
 #define SLOT_MAPPING (SLOT_SIZE + (2u << 20))
-
-extern char **environ;
 
 /* ---- mounting ---- */
 
@@ -309,28 +305,11 @@ int fs_run(struct fs *fs)
 
 /* ---- unmounting ---- */
 
-static int run_fusermount(const char *mountpoint, bool lazy)
-{
-        char *argv[] = { "fusermount3", "-u", "-q", lazy ? "-z" : "--", lazy ? "--" : (char *)mountpoint,
-                         lazy ? (char *)mountpoint : NULL, NULL };
-        pid_t pid;
-        int status, r = -posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
-
-        if (r < 0)
-                return r;
-        while (waitpid(pid, &status, 0) < 0)
-                if (errno != EINTR)
-                        return -errno;
-        return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
-}
-
 int fs_unmount(struct fs *fs, bool lazy)
 {
         if (fs->unmounted)
                 return 0;
         if (umount2(fs->mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0 || errno == EINVAL)
                 return 0; /* EINVAL: someone was faster */
-        if (errno != EPERM)
-                return -errno;
-        return run_fusermount(fs->mountpoint, lazy);
+        return -errno;
 }
