@@ -209,6 +209,14 @@ static int open_new(struct blob *b)
         return settle(b, &row);
 }
 
+int blob_settle(struct blob *b)
+{
+        struct blob_row row;
+        int r = catalog_blob_get(b->table->catalog, b->id, &row);
+
+        return r != 0 ? (r < 0 ? r : -ENOENT) : settle(b, &row);
+}
+
 /* Settles a blob anew, now that its row is whole or its file is gone (@gone). */
 static int settle_again(struct blob *b, bool gone)
 {

@@ -154,6 +154,18 @@ int blob_verify_adopted(struct blob *b, const atomic_bool *cancel);
  * blob is whole. It can be filled and finished again all the same. */
 int blob_quarantine(struct blob *b);
 
+/* The content of @fd was hashed just now and is right: if it is the file of this blob, and that is adopted, it
+ * is complete. */
+int blob_confirm(struct blob *b, int fd);
+
+/*
+ * What a repo has under the name of the blob is wrong, whatever it is, or gone: it goes to quarantine/. If the
+ * blob was read from it, that file goes under all its names, and the blob is of a new incarnation: adopted
+ * where another repo has a file of its own, else filling with nothing held. @got is what blob_wrong_hash() is
+ * to say; NULL: as it was. -EROFS in a read-only store.
+ */
+int blob_reject(struct blob *b, enum repo_type type, const char *hub_name, const char *got);
+
 /* Lets a blob whose state is BLOB_QUARANTINED be filled again, because a person asks for it; others
  * are left alone. */
 int blob_readmit(struct blob *b);

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool same_file(int a, int b)
+bool blob_same_file(int a, int b)
 {
         struct stat x, y;
 
@@ -38,7 +38,7 @@ static int clear_place(struct blob *b, const struct repo *repo, const atomic_boo
         r = store_blob_open(b->table->store, repo->type, repo->hub_name, b->etag, &there, &size);
         if (r < 0)
                 return r == -ENOENT || r == -ELOOP || r == -EINVAL ? 0 : r;
-        if (same_file(there, b->fd))
+        if (blob_same_file(there, b->fd))
                 return 0;
         r = hash_file(there, b->etag, b->size, cancel, &match);
         if (r < 0 || match)
@@ -202,8 +202,7 @@ int blob_finish(struct blob *b, const atomic_bool *cancel)
 
 /* ---- wrong hashes ---- */
 
-/* Sets aside the file that is open, under every name it has; another file of the name stays. */
-static int quarantine_whole(struct blob *b)
+int blob_quarantine_whole(struct blob *b)
 {
         CLEANUP(place_walk_done) struct place_walk w = {};
         struct store *s = b->table->store;
@@ -216,7 +215,7 @@ static int quarantine_whole(struct blob *b)
                 if (!w.new_repo)
                         continue;
                 r = store_blob_open(s, w.repo.type, w.repo.hub_name, b->etag, &there, &size);
-                if (r == 0 && !same_file(there, b->fd))
+                if (r == 0 && !blob_same_file(there, b->fd))
                         continue;
                 /* of a shared blob, a link to what was set aside already may be left */
                 if (r == 0 || r == -ENOENT)
@@ -232,7 +231,7 @@ static int reject_adopted(struct blob *b)
         int r;
 
         lock_take(&b->io);
-        r = quarantine_whole(b);
+        r = blob_quarantine_whole(b);
         if (r == 0 || r == -EROFS)
                 /* what cannot be moved away must not be found again */
                 r = blob_set_state(b, r == 0 ? BLOB_FILLING : BLOB_QUARANTINED);

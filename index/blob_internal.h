@@ -1,7 +1,7 @@
 /*
  * Inside of a blob at run time, shared by blob.c (table, reading), blob_place.c (where it is listed),
  * blob_fill.c (writing, extents), blob_again.c (bytes in doubt), blob_hash.c (the running hash),
- * blob_finish.c (becoming whole), blob_readers.c (who read before that) and blob_begun.c (what partial/ holds).
+ * blob_finish.c (becoming whole), blob_reject.c (what was found out of it from outside), blob_readers.c (who read before that) and blob_begun.c (what partial/ holds).
  *
  * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, lock. The table's and a
  * blob's lock are never held over more than a small write to the extent map's page cache, or its rename.
@@ -101,6 +101,8 @@ int blob_retire_fd_locked(struct blob *b) REQUIRES(b->lock);
 int blob_set_state(struct blob *b, enum blob_state state);
 /* A new incarnation of what is filled; the caller holds b->finish. */
 int blob_renew(struct blob *b);
+/* Looks anew at what the store has of it (T3); the caller holds b->finish and b->io. */
+int blob_settle(struct blob *b);
 
 /* ---- the running hash (blob_hash.c) ---- */
 
@@ -124,6 +126,12 @@ int blob_write_compared(struct blob *b, int fd, const char *buf, uint64_t len, u
 /* ---- readers before the verdict (blob_readers.c) ---- */
 
 void blob_forget_readers_locked(struct blob *b) REQUIRES(b->lock);
+
+/* ---- becoming whole (blob_finish.c) ---- */
+
+bool blob_same_file(int a, int b);
+/* Sets aside the file that is open, under every name it has; another file of the name stays. */
+int blob_quarantine_whole(struct blob *b);
 
 /* ---- filling (blob_fill.c) ---- */
 

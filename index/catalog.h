@@ -106,6 +106,7 @@ struct blob_row {
         uint32_t incarnation; /* grows by one at each change between filling and complete, by two when
                                * what is filled begins anew; parity 0: filling, 1: complete; at most
                                * 24 bits */
+        int64_t verified; /* when its hash was last found right, in seconds; 0: not known */
 };
 
 struct listed_file { /* input of catalog_commit_put() */
@@ -240,6 +241,8 @@ int catalog_blob_in_repo(struct catalog *c, int64_t repo, const char *etag, stru
 int catalog_blobs_in_repo(struct catalog *c, int64_t repo, int64_t after, struct catalog_rows **ret);
 /* Changes the state; the incarnation grows when that changes between filling and complete. */
 int catalog_blob_set_state(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret);
+/* Notes that the complete ones of @ids were found right once more, @at. */
+int catalog_blobs_verified(struct catalog *c, const int64_t *ids, size_t count, int64_t at);
 /* Those of @ids that are being filled are adopted: one transaction, whose sync to the disk costs more than
  * many changes. All or nothing; CATALOG_E_NONE: one of them is not known. */
 int catalog_blobs_adopt(struct catalog *c, const int64_t *ids, size_t count);
@@ -256,6 +259,12 @@ int catalog_blob_next_of_etag(struct catalog *c, const char *etag, int64_t above
  * BLOB_FILLING, in which nearly all are: see blobs_begun(). */
 int catalog_blob_next_in_state(struct catalog *c, enum blob_state state, int64_t after,
                                struct blob_row *ret);
+
+/* ---- rechecking ---- */
+
+/* When the recheck that goes on began, in seconds; 0: none does. */
+int catalog_recheck_began(struct catalog *c, int64_t *ret);
+int catalog_recheck_set_began(struct catalog *c, int64_t began);
 
 /* ---- totals for people ---- */
 

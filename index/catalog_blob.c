@@ -6,9 +6,11 @@
  */
 #include "index/catalog_internal.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 
-#define BLOB_COLUMNS "b.id, b.etag, b.size, b.state, b.incarnation"
+#define BLOB_COLUMNS "b.id, b.etag, b.size, b.state, b.incarnation, b.verified"
 
 static int row_blob(sqlite3_stmt *st, void *ret)
 {
@@ -17,6 +19,7 @@ static int row_blob(sqlite3_stmt *st, void *ret)
                 .size = (uint64_t)sqlite3_column_int64(st, 2),
                 .state = (enum blob_state)sqlite3_column_int(st, 3),
                 .incarnation = (uint32_t)sqlite3_column_int64(st, 4),
+                .verified = sqlite3_column_int64(st, 5),
         };
         int r = column_text(st, 1, row.etag, sizeof(row.etag));
 
@@ -103,8 +106,9 @@ static int blob_change_state(struct conn *k, int64_t id, enum blob_state state, 
                 return -EOVERFLOW;
         row.state = state;
         row.incarnation += turns; /* C6 */
-        r = db_exec(k, "UPDATE blob SET state = ?2, incarnation = ?3 WHERE id = ?1",
-                    PARAMS(P_INT(id), P_INT(state), P_INT(row.incarnation)));
+        row.verified = state == BLOB_COMPLETE ? clock_wall_s() : 0;
+        r = db_exec(k, "UPDATE blob SET state = ?2, incarnation = ?3, verified = ?4 WHERE id = ?1",
+                    PARAMS(P_INT(id), P_INT(state), P_INT(row.incarnation), P_INT(row.verified)));
         if (r == 0 && turns)
                 r = missing_change(k, id, blob_state_whole(state) ? -1 : 1);
         if (r == 0)
@@ -173,6 +177,31 @@ int catalog_blobs_adopt(struct catalog *c, const int64_t *ids, size_t count)
                 return 0;
         lock_take(&c->write_lock);
         r = blobs_adopt_locked(c, ids, count);
+        lock_drop(&c->write_lock);
+        return r;
+}
+
+static int blobs_verified_locked(struct catalog *c, const int64_t *ids, size_t count, int64_t at)
+        REQUIRES(c->write_lock)
+{
+        CLEANUP_TXN struct txn txn = {};
+        int r;
+
+        r = txn_begin(&txn, c->writer);
+        for (size_t i = 0; i < count && r == 0; i++)
+                r = db_exec(c->writer, "UPDATE blob SET verified = ?2 WHERE id = ?1 AND state = 2",
+                            PARAMS(P_INT(ids[i]), P_INT(at)));
+        return r == 0 ? txn_commit(&txn) : r;
+}
+
+int catalog_blobs_verified(struct catalog *c, const int64_t *ids, size_t count, int64_t at)
+{
+        int r;
+
+        if (count == 0)
+                return 0;
+        lock_take(&c->write_lock);
+        r = blobs_verified_locked(c, ids, count, at);
         lock_drop(&c->write_lock);
         return r;
 }
@@ -252,6 +281,31 @@ int catalog_blob_place_next(struct catalog *c, int64_t blob, int64_t after_commi
 
         return r < 0 ? r
                      : place_load(rd.conn, blob, after_commit, after_pos, ret_repo, ret_commit, ret_entry);
+}
+
+/* ---- rechecking ---- */
+
+int catalog_recheck_began(struct catalog *c, int64_t *ret)
+{
+        CLEANUP_READER struct reader rd = {};
+        int r = reader_take(c, &rd);
+
+        if (r == 0)
+                r = db_number(rd.conn, "SELECT value FROM meta WHERE key = 'recheck'", NO_PARAMS, ret);
+        if (r == CATALOG_E_NONE)
+                *ret = 0;
+        return r == CATALOG_E_NONE ? 0 : r;
+}
+
+int catalog_recheck_set_began(struct catalog *c, int64_t began)
+{
+        int r;
+
+        lock_take(&c->write_lock);
+        r = db_exec(c->writer, "INSERT INTO meta VALUES ('recheck', ?1) ON CONFLICT DO UPDATE SET value = ?1",
+                    PARAMS(P_INT(began)));
+        lock_drop(&c->write_lock);
+        return r;
 }
 
 /* ---- totals ---- */

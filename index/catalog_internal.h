@@ -139,7 +139,7 @@ void txn_abort(struct txn *t);
 
 /* ---- schema ---- */
 
-#define CATALOG_VERSION 3 /* user_version */
+#define CATALOG_VERSION 4 /* user_version */
 extern const char *const catalog_steps[CATALOG_VERSION];
 
 /* Brings the file to version @count: step n makes version n + 1. All or nothing. */

@@ -63,6 +63,10 @@ int store_blob_share(const struct store *s, enum repo_type type, const char *fro
 
 /* Moves a blob that failed its hash out of sight, to quarantine/<etag>.<time>. */
 int store_blob_quarantine(const struct store *s, enum repo_type type, const char *name, const char *etag);
+/* The same for whatever has the name there: a link that leads elsewhere, a folder. -ENOENT: nothing. */
+int store_blob_set_aside(const struct store *s, enum repo_type type, const char *name, const char *etag);
+/* Gives a blob the mode that it should have, 0644. */
+int store_blob_set_mode(const struct store *s, enum repo_type type, const char *name, const char *etag);
 int store_partial_quarantine(const struct store *s, const char *partial_name);
 
 /* snapshots/<sha>/<path> -> ../../blobs/<etag>, with the folders it needs. An equal link is left,

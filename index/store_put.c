@@ -121,6 +121,36 @@ int store_blob_quarantine(const struct store *s, enum repo_type type, const char
         return dir_sync(blobs);
 }
 
+int store_blob_set_aside(const struct store *s, enum repo_type type, const char *name, const char *etag)
+{
+        CLEANUP_FD int repo = -1, blobs = -1;
+        int r = store_blob_quarantine(s, type, name, etag);
+
+        if (r != -ELOOP && r != -EINVAL && r != -ENOENT)
+                return r;
+        if (!etag_valid(etag))
+                return -EINVAL;
+        /* no file of ours: the name alone goes, and what it may lead to stays */
+        r = store_repo_open(s, type, name, false, &repo);
+        if (r == 0)
+                r = dir_open(repo, "blobs", O_RDONLY | O_DIRECTORY, 0, &blobs);
+        return r < 0 ? r : store_set_aside(s, blobs, etag, etag);
+}
+
+int store_blob_set_mode(const struct store *s, enum repo_type type, const char *name, const char *etag)
+{
+        CLEANUP_FD int fd = -1;
+        uint64_t size;
+        int r;
+
+        if (s->read_only)
+                return -EROFS;
+        r = store_blob_open(s, type, name, etag, &fd, &size);
+        if (r < 0)
+                return r;
+        return fchmod(fd, 0644) < 0 ? -errno : dir_sync(fd);
+}
+
 int store_partial_quarantine(const struct store *s, const char *partial_name)
 {
         if (s->read_only)

@@ -231,6 +231,7 @@ int main(void)
         TCase *t = tcase_create("blob_again");
 
         tcase_add_checked_fixture(t, setup, index_teardown);
+        tcase_set_timeout(t, 100);
         tcase_add_test(t, what_differs_is_replaced_and_told);
         tcase_add_test(t, many_differences);
         tcase_add_test(t, nothing_of_it_counts_after_a_restart);

@@ -1,0 +1,87 @@
+/*
+ * Files in the store that somebody looked at from outside (recheck.h): one that is right is confirmed, one
+ * that is wrong is taken out of sight, also while it is open and read.
+ *
+ *   R1  Who has the wrong file open goes on reading it: the descriptor stays (T2). Whoever opens the blob from
+ *       then on gets another incarnation.
+ */
+#include "index/blob_internal.h"
+
+#define LOG_COMPONENT "blob"
+#include "base/log.h"
+
+#include <errno.h>
+
+int blob_confirm(struct blob *b, int fd)
+{
+        int r = 0;
+
+        lock_take(&b->finish);
+        if (blob_state(b) == BLOB_ADOPTED && blob_same_file(fd, blob_fd(b))) {
+                r = b->table->store->read_only ? 0 : blob_link_places(b);
+                if (r == 0)
+                        r = blob_set_state(b, BLOB_COMPLETE);
+        }
+        lock_drop(&b->finish);
+        return r;
+}
+
+/* True while one of its repos has the file that is open here. */
+static int is_still_named(struct blob *b, bool *ret)
+{
+        CLEANUP(place_walk_done) struct place_walk w = {};
+        int r = 0;
+
+        *ret = false;
+        while (!*ret && (r = place_walk_next(b, &w)) == 0) {
+                CLEANUP_FD int there = -1;
+                uint64_t size;
+
+                if (w.new_repo && store_blob_open(b->table->store, w.repo.type, w.repo.hub_name, b->etag, &there,
+                                                  &size) == 0)
+                        *ret = blob_same_file(there, b->fd);
+        }
+        return r < 0 ? r : 0;
+}
+
+/* The caller holds finish and io. */
+static int reject(struct blob *b, enum repo_type type, const char *hub_name)
+{
+        struct store *s = b->table->store;
+        bool whole = blob_state_whole(blob_state(b)), named = true;
+        CLEANUP_FD int there = -1;
+        uint64_t size;
+        int r;
+
+        if (s->read_only)
+                return -EROFS;
+        r = store_blob_open(s, type, hub_name, b->etag, &there, &size);
+        if (r == 0 && whole && blob_same_file(there, b->fd))
+                r = blob_quarantine_whole(b);
+        else if (r != -ENOENT)
+                r = store_blob_set_aside(s, type, hub_name, b->etag);
+        if (r < 0 && r != -ENOENT)
+                return r;
+        r = whole ? is_still_named(b, &named) : 0;
+        if (r < 0 || named)
+                return r;
+        r = blob_set_state(b, BLOB_FILLING);
+        if (r == 0)
+                r = blob_forget_extents(b);
+        return r < 0 ? r : blob_settle(b);
+}
+
+int blob_reject(struct blob *b, enum repo_type type, const char *hub_name, const char *got)
+{
+        int r;
+
+        if (got)
+                blob_note_wrong(b, got);
+
+        lock_take(&b->finish);
+        lock_take(&b->io);
+        r = reject(b, type, hub_name);
+        lock_drop(&b->io);
+        lock_drop(&b->finish);
+        return r;
+}
