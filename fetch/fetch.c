@@ -179,6 +179,11 @@ void fetch_verify_all(struct fetch *f)
         filler_verify_all(f->filler);
 }
 
+int fetch_reject(struct fetch *f, struct blob *b, enum repo_type type, const char *hub_name, const char *got)
+{
+        return filler_reject(f->filler, b, type, hub_name, got);
+}
+
 bool fetch_is_strict(const struct fetch *f)
 {
         return f->strict;

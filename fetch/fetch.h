@@ -122,6 +122,12 @@ void fetch_verify(struct fetch *f, struct blob *b);
  * since each is hashed when it is opened. */
 void fetch_verify_all(struct fetch *f);
 
+/*
+ * A file of the store under the blob's name was found to be wrong, from outside: blob_reject(), told to all who
+ * must know. @got: its hash; NULL: it was not the hash. Not from a thread of fetch/. 0 or negative errno.
+ */
+int fetch_reject(struct fetch *f, struct blob *b, enum repo_type type, const char *hub_name, const char *got);
+
 bool fetch_is_strict(const struct fetch *f);
 
 bool fetch_policy_allows(const struct fetch *f, enum repo_type type, const char *name);

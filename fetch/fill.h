@@ -54,6 +54,8 @@ int filler_whole(struct filler *fl, struct blob *b, fetch_done_fn done, void *ar
 void filler_verify(struct filler *fl, struct blob *b);
 void filler_verify_all(struct filler *fl);
 
+int filler_reject(struct filler *fl, struct blob *b, enum repo_type type, const char *hub_name, const char *got);
+
 /* A new listing is known: what comes along is looked at again, and blobs of @commit that are whole
  * already are linked for its repo. */
 void filler_new_listing(struct filler *fl, int64_t commit);

@@ -246,6 +246,21 @@ void filler_verify_all(struct filler *fl)
         lock_drop(&fl->lock);
 }
 
+int filler_reject(struct filler *fl, struct blob *b, enum repo_type type, const char *hub_name, const char *got)
+{
+        const struct fetch_events *ev = &fl->o.events;
+        uint32_t before = blob_incarnation(b);
+        int r = blob_reject(b, type, hub_name, got);
+
+        if (r < 0)
+                return r;
+        if (got)
+                filler_verdict(fl, b, FETCH_VERDICT_REJECTED);
+        if (blob_incarnation(b) != before && ev->blob_filling)
+                ev->blob_filling(ev->arg, blob_id(b));
+        return 0;
+}
+
 void filler_verify(struct filler *fl, struct blob *b)
 {
         int64_t id = blob_id(b);
