@@ -3,34 +3,21 @@
  */
 #include "cli/commands.h"
 
+#include "cli/alone.h"
 #include "cli/report.h"
 #include "cli/show.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ANSWER_MS 600000 /* the first look into a large store takes a while */
-
-/* Listing must not make a store where there is none. */
-static int check_store(const struct options *o, struct errmsg *err)
-{
-        char hub[PATH_MAX + 8];
-
-        snprintf(hub, sizeof(hub), "%s/hub", o->store);
-        if (access(hub, F_OK) == 0)
-                return 0;
-        return errmsg_set(err, -errno, "there is no store in %s%s%s; say --store DIR, or mount or pull first",
-                          o->store, errno == ENOENT ? "" : ": ", errno == ENOENT ? "" : strerror(errno));
-}
 
 static int ls_alone(struct options *o, enum repo_type type, const char *name, const char *revision,
                     json_t **ret, struct errmsg *err)
 {
         struct index_options options = { .store = o->store, .state = o->state };
         struct index ix;
-        int r = check_store(o, err);
+        int r = store_must_exist(o, err); /* listing must not make one */
 
         if (r == 0)
                 r = index_open(&options, &ix, err);

@@ -4,8 +4,8 @@
 #include "cli/commands.h"
 
 #include "base/clock.h"
+#include "cli/alone.h"
 #include "cli/jsonio.h"
-#include "cli/paths.h"
 #include "cli/pull.h"
 #include "cli/pull_view.h"
 
@@ -51,43 +51,13 @@ static int pull_by_daemon(struct options *o, struct client *c, const char *repo,
         return r;
 }
 
-/* What comes with a success; @warning is empty again. */
-static void say_warning(struct errmsg *warning)
-{
-        if (warning->text[0] != '\0')
-                fprintf(stderr, "weightfs: warning: %s\n", warning->text);
-        warning->text[0] = '\0';
-}
-
 static int pull_alone(struct options *o, struct pull_request *q, struct pull_view *view, json_t **ret,
                       struct errmsg *err)
 {
-        struct service s = { .options = o };
-        struct fetch_options fetch = service_fetch_options(o);
-        struct index_options index = { .store = o->store, .state = o->state };
-        struct errmsg warning = {};
-        int r = path_check_store(o, err);
+        CLEANUP(alone_close) struct alone alone = {};
+        int r = alone_open(o, true, &alone, err);
 
-        if (r == 0)
-                r = path_of_token(o, NULL, &warning, err);
-        if (r == 0)
-                r = path_check_ca(o, err);
-        if (r < 0)
-                return r;
-        say_warning(&warning);
-        fetch.token_file = o->token_file;
-        fetch.ca_file = o->ca_file;
-        r = index_open(&index, &s.index, err);
-        if (r < 0)
-                return r;
-        r = fetch_new(&fetch, &s.index, &s.fetch, err);
-        if (r == 0)
-                say_warning(err);
-        if (r == 0)
-                r = pull_run(&s, q, view_own, view, &interrupted, ret, err);
-        fetch_free(s.fetch);
-        index_close(&s.index);
-        return r;
+        return r < 0 ? r : pull_run(&alone.service, q, view_own, view, &interrupted, ret, err);
 }
 
 static void print_result(const json_t *result)

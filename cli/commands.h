@@ -14,6 +14,7 @@ int command_unmount(struct options *o, const struct strings *words);
 int command_pull(struct options *o, const struct strings *words);
 int command_ls(struct options *o, const struct strings *words);
 int command_status(struct options *o, const struct strings *words);
+int command_verify(struct options *o, const struct strings *words);
 int command_offline(struct options *o, const struct strings *words);
 
 /* `mount.weightfs SOURCE MNT [-sfnv] [-o OPTIONS] …`, as mount(8) calls its helpers. */

@@ -14,6 +14,7 @@
 #include "cli/jsonio.h"
 #include "cli/pull.h"
 #include "cli/report.h"
+#include "cli/verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -104,7 +105,7 @@ static int send_event(void *arg, json_t *event)
         return line_write(n->fd, json_pack("{s:o}", "event", event));
 }
 
-static int take_globs(const json_t *list, struct strings *to)
+static int take_texts(const json_t *list, struct strings *to)
 {
         json_t *one;
         size_t i;
@@ -124,13 +125,26 @@ static int answer_pull(struct connection *n, const json_t *request, json_t **ret
         int r = parse_repo(request, &q.type, q.name, q.revision, err);
 
         if (r == 0)
-                r = take_globs(json_object_get(request, "include"), &q.include);
+                r = take_texts(json_object_get(request, "include"), &q.include);
         if (r == 0)
-                r = take_globs(json_object_get(request, "exclude"), &q.exclude);
+                r = take_texts(json_object_get(request, "exclude"), &q.exclude);
         if (r < 0)
                 return r;
         log_info("pull of %s/%s was asked for", repo_type_plural(q.type), q.name);
         return pull_run(n->control->service, &q, send_event, n, &n->control->stopping, ret, err);
+}
+
+static int answer_verify(struct connection *n, const json_t *request, json_t **ret, struct errmsg *err)
+{
+        struct verify_request q = { .repair = json_is_true(json_object_get(request, "repair")),
+                                    .all = json_is_true(json_object_get(request, "all")) };
+        int r = take_texts(json_object_get(request, "repos"), &q.repos);
+
+        log_info("verify%s was asked for", q.repair ? " --repair" : "");
+        if (r == 0)
+                r = verify_run(n->control->service, &q, send_event, n, &n->control->stopping, ret, err);
+        strings_done(&q.repos);
+        return r;
 }
 
 static int switch_mode(struct connection *n, bool offline, bool now, struct errmsg *err)
@@ -197,7 +211,7 @@ static const struct {
 } commands[] = {
         { "ping", answer_ping },       { "status", answer_status },   { "ls", answer_ls },
         { "pull", answer_pull },       { "offline", answer_offline }, { "incomplete", answer_incomplete },
-        { "unmount", answer_unmount },
+        { "unmount", answer_unmount }, { "verify", answer_verify },
 };
 
 static int answer(struct connection *n, const json_t *request)

@@ -2,7 +2,7 @@
  * The far end of the control socket, STATE/control.sock: answers the commands of client.h's
  * protocol for the daemon's own user and root.
  *
- * Commands   ping, status, ls, incomplete, pull, offline, unmount.
+ * Commands   ping, status, ls, incomplete, pull, verify, offline, unmount.
  * Threads    One accepts; each connection has one of its own, at most CONTROL_CONNECTIONS.
  */
 #pragma once

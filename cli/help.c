@@ -24,6 +24,12 @@ static const struct {
           "ends it." },
         { "ls", COMMAND_LS, "ls [OPTION]... [REPO[@REVISION]]", "list repos, or the files of one",
           "Shows revisions, sizes, and how much the store holds. Needs no daemon." },
+        { "verify", COMMAND_VERIFY, "verify [OPTION]... [REPO]...", "recheck what the store holds",
+          "Hashes every file in the store, or of the repos that are named, also those that\n"
+          "others put there, at idle priority. Interrupted, the same command goes on. With\n"
+          "--repair what is wrong goes to the quarantine, and is fetched again if online.\n"
+          "Works through the daemon that has the state folder, or alone. Exits with 1 when\n"
+          "damage is left." },
         { "status", COMMAND_STATUS, "status [OPTION]... [MNT]", "say what the daemon is doing", NULL },
         { "offline", COMMAND_OFFLINE, "offline [OPTION]... on|off [MNT]",
           "leave the network, or return to it",

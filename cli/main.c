@@ -14,6 +14,7 @@ static const struct {
         { COMMAND_MOUNT, command_mount },   { COMMAND_UNMOUNT, command_unmount },
         { COMMAND_PULL, command_pull },     { COMMAND_LS, command_ls },
         { COMMAND_STATUS, command_status }, { COMMAND_OFFLINE, command_offline },
+        { COMMAND_VERIFY, command_verify },
 };
 
 static int usage_error(const struct errmsg *err, int r)

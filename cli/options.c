@@ -248,8 +248,10 @@ static int parse_verify(void *field, const char *value, const char *label, struc
         return errmsg_set(err, -EINVAL, "%s: '%s' is neither background nor strict", label, value);
 }
 
-#define ALL (COMMAND_MOUNT | COMMAND_UNMOUNT | COMMAND_PULL | COMMAND_LS | COMMAND_STATUS | COMMAND_OFFLINE)
-#define HUB (COMMAND_MOUNT | COMMAND_PULL)
+#define ALL                                                                                           \
+        (COMMAND_MOUNT | COMMAND_UNMOUNT | COMMAND_PULL | COMMAND_LS | COMMAND_VERIFY | COMMAND_STATUS | \
+         COMMAND_OFFLINE)
+#define HUB (COMMAND_MOUNT | COMMAND_PULL | COMMAND_VERIFY)
 #define FIELD(name) offsetof(struct options, name)
 
 const struct option_spec option_table[OPTION_COUNT] = {
@@ -326,8 +328,13 @@ const struct option_spec option_table[OPTION_COUNT] = {
                              NULL, COMMAND_PULL, FIELD(include), parse_glob, true },
         [OPTION_EXCLUDE] = { "exclude", 0, "GLOB", "no files that match (may be repeated)", NULL, NULL, NULL,
                              COMMAND_PULL, FIELD(exclude), parse_glob, true },
-        [OPTION_JSON] = { "json", 0, NULL, "print JSON", NULL, NULL, NULL, COMMAND_LS | COMMAND_STATUS,
-                          FIELD(json), parse_switch, false },
+        [OPTION_REPAIR] = { "repair", 0, NULL,
+                            "move what is wrong to the quarantine, and fetch it again if online", NULL, NULL,
+                            NULL, COMMAND_VERIFY, FIELD(repair), parse_switch, false },
+        [OPTION_ALL] = { "all", 0, NULL, "begin anew where an interrupted run would be gone on with", NULL, NULL,
+                         NULL, COMMAND_VERIFY, FIELD(all), parse_switch, false },
+        [OPTION_JSON] = { "json", 0, NULL, "print JSON", NULL, NULL, NULL,
+                          COMMAND_LS | COMMAND_VERIFY | COMMAND_STATUS, FIELD(json), parse_switch, false },
         [OPTION_NOW] = { "now", 0, NULL, "do not complete first what is being read", NULL, NULL, NULL,
                          COMMAND_OFFLINE, FIELD(now), parse_switch, false },
         [OPTION_LAZY] = { "lazy", 'l', NULL, "detach a mount that is in use", NULL, NULL, NULL,

@@ -25,6 +25,7 @@ enum command { /* bits: which commands an option belongs to */
                COMMAND_OFFLINE = 32,
                COMMAND_VERSION = 64,
                COMMAND_HELP = 128,
+               COMMAND_VERIFY = 256,
 };
 
 enum option_source { FROM_DEFAULT, FROM_CONFIG, FROM_ENVIRONMENT, FROM_COMMAND_LINE };
@@ -56,6 +57,8 @@ enum option_id {
         OPTION_FOREGROUND,
         OPTION_INCLUDE,
         OPTION_EXCLUDE,
+        OPTION_REPAIR,
+        OPTION_ALL,
         OPTION_JSON,
         OPTION_NOW,
         OPTION_LAZY,
@@ -75,6 +78,7 @@ struct options {
         unsigned complete; /* enum fetch_complete */
         bool strict;       /* --verify=strict */
         bool offline, read_only_store, insecure_token, allow_other, foreground, json, now, lazy, help;
+        bool repair, all;
         bool helper;      /* called by mount(8), which says "rw" unasked */
         unsigned command; /* enum command: variables that do not concern it are not looked at */
         enum option_source source[OPTION_COUNT];

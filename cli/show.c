@@ -201,7 +201,9 @@ static void show_quarantined(FILE *out, const json_t *list)
 
         if (json_array_size(list) == 0)
                 return;
-        fputs("quarantined (what came did not fit its hash, twice; 'weightfs pull REPO' tries again)\n", out);
+        fputs("quarantined (what came did not fit its hash, twice; 'weightfs pull REPO' or 'weightfs verify --repair' "
+              "tries again)\n",
+              out);
         json_array_foreach((json_t *)list, i, one)
                 fprintf(out, "  %s %s: %s\n", json_get_text(one, "repo"), json_get_text(one, "path"),
                         format_size(json_get_u64(one, "size"), size));

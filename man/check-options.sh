@@ -9,7 +9,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 export HOME="$tmp"
 
-for command in mount unmount pull ls status offline version help; do
+for command in mount unmount pull ls verify status offline version help; do
         "$weightfs" help "$command"
 done | grep -oE '^  (-[a-z], |    )--[a-z-]+' | grep -oE -e '--[a-z-]+' | sort -u >"$tmp/help"
 grep -oE '^\.It .*Fl -[a-z-]+' "$man/weightfs.1" | grep -oE -e 'Fl -[a-z-]+$' | sed 's/^Fl -/--/' |

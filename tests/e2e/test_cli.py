@@ -22,7 +22,7 @@ from hub.models import TOKEN_ALL, Corners
 from terminal import Terminal, alive, kill, says
 from test_lazy import MIB, wait_for
 
-COMMANDS = ["mount", "unmount", "pull", "ls", "status", "offline", "version", "help"]
+COMMANDS = ["mount", "unmount", "pull", "ls", "verify", "status", "offline", "version", "help"]
 
 
 @pytest.fixture

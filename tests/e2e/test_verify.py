@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Weightfs
+from harness import BINARY, Weightfs, clean_env
 from hub.content import Synthetic
 from hub.hub import Hub
 from test_lazy import MIB, sha256, wait_for
@@ -227,3 +229,204 @@ def test_strict_refuses_an_adopted_file_that_is_wrong(
         wait_for(stored.exists)
     assert verdicts(wfs)[0]["outcome"] == "rejected"
     assert [p.name.split(".")[0] for p in (wfs.store / "quarantine").iterdir()] == [content.sha256]
+
+
+# ---- weightfs verify ----
+
+
+FILES = {f"f{i:02}.bin": Synthetic(MIB + i, 50 + i) for i in range(8)}
+
+
+@pytest.fixture
+def held_repos(wfs: Weightfs, hub: Hub, content: Synthetic) -> Weightfs:
+    """Two repos in the store, verified; no daemon runs."""
+    hub.add_repo("model", "org/many").commit({**FILES, "model.safetensors": content})
+    wfs.start()
+    for repo in ("org/model", "org/many"):
+        wfs.command("pull", "--state", wfs.state, repo)
+    wfs.stop()
+    return wfs
+
+
+def run_verify(wfs: Weightfs, *args: str, check: bool = False) -> tuple[int, dict[str, Any]]:
+    done = wfs.command("verify", "--json", "--store", wfs.store, "--state", wfs.state, "--endpoint",
+                       wfs.endpoint or "", *args, check=check, timeout=120)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def blob(wfs: Weightfs, content: Synthetic, repo: str = "org/many") -> Path:
+    return wfs.stored(repo) / "blobs" / content.sha256
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Another file under the name, as a tool that writes anew leaves it: not through the hard link."""
+    path.unlink()
+    path.write_bytes(data)
+
+
+def damage_many(wfs: Weightfs) -> dict[str, str]:
+    """Every kind of foreign damage; what each file should be called."""
+    files = [blob(wfs, c) for c in FILES.values()]
+    damage(files[0], FILES["f00.bin"])
+    os.truncate(files[1], MIB - 5)
+    os.truncate(files[2], 2 * MIB)
+    files[3].unlink()
+    target = wfs.store.parent / "elsewhere"
+    target.write_bytes(FILES["f04.bin"].read(0, MIB + 4))
+    files[4].unlink()
+    files[4].symlink_to(target)
+    files[5].unlink()
+    files[5].mkdir()
+    files[6].chmod(0o666)
+    return {"f00.bin": "changed", "f01.bin": "cut", "f02.bin": "grown", "f03.bin": "missing", "f04.bin": "link",
+            "f05.bin": "no file", "f06.bin": "mode"}
+
+
+def test_verify_finds_nothing_where_nothing_is_wrong(held_repos: Weightfs) -> None:
+    code, result = run_verify(held_repos)
+    assert (code, result["damaged"], result["left"]) == (0, [], 0)
+    assert result["files"] == 11  # the large one is listed twice, and read once
+    assert result["size"] == sum(MIB + i for i in range(8)) + SIZE + len("{}")
+    done = held_repos.command("verify", "--store", held_repos.store, "--state", held_repos.state, "org/model")
+    assert ": all right" in done.stdout
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_verify_finds_all_foreign_damage_and_repairs_it(held_repos: Weightfs, daemon: bool) -> None:
+    wfs = held_repos
+    expected = damage_many(wfs)
+    if daemon:
+        wfs.start()
+    code, result = run_verify(wfs, "org/many")
+    assert code == 1
+    assert {d["path"]: d["what"] for d in result["damaged"]} == expected
+    assert result["left"] == len(expected)
+    assert not list((wfs.store / "quarantine").iterdir()), "nothing is touched without --repair"
+    code, result = run_verify(wfs, "--repair")
+    assert (code, result["left"]) == (0, 0), result
+    assert {d["path"]: d["what"] for d in result["damaged"]} == expected
+    assert {d["note"] for d in result["damaged"]} == {"fetched again", "mode set to 0644"}
+    for content in FILES.values():
+        assert sha256(blob(wfs, content)) == content.sha256
+        assert not blob(wfs, content).is_symlink()
+        assert blob(wfs, content).stat().st_mode & 0o777 == 0o644
+    assert (wfs.store.parent / "elsewhere").exists(), "what a link led to is not ours"
+    assert run_verify(wfs)[0] == 0
+
+
+def test_verify_offline_says_what_is_missing(held_repos: Weightfs, content: Synthetic) -> None:
+    wfs = held_repos
+    damage(blob(wfs, content), content)
+    code, result = run_verify(wfs, "--repair", "--offline")
+    assert code == 1
+    assert {(d["repo"], d["what"], d["repaired"]) for d in result["damaged"]} == {
+        ("models/org/model", "changed", False), ("models/org/many", "changed", False)}
+    assert "weightfs pull models/org/" in result["damaged"][0]["note"]
+    assert not blob(wfs, content).exists() and not blob(wfs, content, "org/model").exists()
+    wfs.offline()
+    assert open_errno(wfs.snapshot("org/model") / "model.safetensors") == errno.ENOENT
+    wfs.stop()
+    wfs.command("pull", "--store", wfs.store, "--state", wfs.state, "--endpoint", wfs.endpoint or "", "org/model")
+    assert sha256(blob(wfs, content, "org/model")) == content.sha256
+
+
+def test_a_good_copy_in_another_repo_is_taken(held_repos: Weightfs, hub: Hub, content: Synthetic) -> None:
+    wfs = held_repos
+    replace(blob(wfs, content), content.read(0, SIZE - 1) + b"x")
+    hub.down()
+    code, result = run_verify(wfs, "--repair")
+    assert code == 0, result
+    (found,) = result["damaged"]
+    assert (found["repo"], found["note"]) == ("models/org/many", "taken from another repo")
+    assert sha256(blob(wfs, content)) == content.sha256
+    assert blob(wfs, content).samefile(blob(wfs, content, "org/model"))
+
+
+def test_a_file_that_is_open_and_wrong_is_replaced_for_new_opens(held_repos: Weightfs, content: Synthetic) -> None:
+    wfs = held_repos
+    wfs.start()
+    path = wfs.snapshot("org/model") / "model.safetensors"
+    with path.open("rb", buffering=0) as f:
+        assert f.read(10) == content.read(0, 10)
+        damage(blob(wfs, content), content)
+        code, result = run_verify(wfs, "--repair", "org/model")
+        assert (code, result["left"]) == (0, 0), result
+        with path.open("rb", buffering=0) as again:
+            assert os.pread(again.fileno(), 100, AT) == content.read(AT, AT + 100)
+        assert os.pread(f.fileno(), 1, AT) != content.read(AT, AT + 1), "who had it open goes on with the old one"
+        assert open_errno(f"/proc/self/fd/{f.fileno()}") == errno.ESTALE
+    assert sha256(path) == content.sha256
+    assert verdicts(wfs)[0]["outcome"] == "rejected"
+
+
+def test_verify_goes_on_after_an_interrupt(held_repos: Weightfs, hub: Hub) -> None:
+    wfs = held_repos
+    for i in range(40):
+        hub.add_repo("model", f"org/r{i:02}").commit({"model.bin": Synthetic(8 * MIB, 100 + i)})
+        wfs.command("pull", "--store", wfs.store, "--state", wfs.state, "--endpoint", wfs.endpoint or "", f"org/r{i:02}")
+    verify = [str(BINARY), "verify", "--json", "--store", str(wfs.store), "--state", str(wfs.state)]
+    skipped = 0
+    for _ in range(20):  # as long as it takes to hit one that has begun and has not ended
+        with subprocess.Popen(verify, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_env(), text=True) as run:
+            assert run.stderr
+            run.stderr.readline()  # it begins
+            time.sleep(0.1)
+            run.send_signal(signal.SIGINT)
+            _, err = run.communicate(timeout=60)
+        if run.returncode == 1:
+            assert "interrupted" in err and "the same command goes on" in err
+            code, result = run_verify(wfs)
+            skipped = result["skipped"]
+            if skipped:
+                break
+    assert skipped > 0
+    assert (code, result["left"]) == (0, 0)
+    assert run_verify(wfs)[1]["skipped"] == 0, "a run that ended is not gone on with"
+
+
+def test_verify_repairs_what_was_quarantined(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
+    fault = hub.fault("corrupt", on="content", path="model.safetensors", at=AT)
+    wfs.start()
+    assert wfs.command("pull", "--state", wfs.state, "org/model", check=False).returncode == 1
+    code, result = run_verify(wfs)
+    assert (code, [d["what"] for d in result["damaged"]]) == (1, ["quarantined"])
+    code, result = run_verify(wfs, "--repair")
+    assert (code, result["left"]) == (1, 1), "the hub is as it was"
+    fault.remove()
+    code, result = run_verify(wfs, "--repair")
+    assert (code, result["damaged"][0]["note"]) == (0, "fetched again")
+    assert sha256(wfs.snapshot("org/model") / "model.safetensors") == content.sha256
+
+
+def test_verify_looks_at_a_cache_that_nobody_looked_at(held_repos: Weightfs, content: Synthetic) -> None:
+    wfs = held_repos
+    damage(blob(wfs, content), content)
+    os.truncate(blob(wfs, FILES["f01.bin"]), 5)
+    stranger = blob(wfs, content).parent / ("0" * 64)
+    stranger.write_bytes(b"of no listing")
+    for file in wfs.state.glob("catalogue.sqlite*"):
+        file.unlink()
+    code, result = run_verify(wfs)
+    assert code == 1
+    assert {(d["repo"], d["path"], d["what"]) for d in result["damaged"]} == {
+        ("models/org/many", "model.safetensors", "changed"),
+        ("models/org/model", "model.safetensors", "changed"),
+        ("models/org/many", "f01.bin", "cut"),
+        ("models/org/many", "0" * 64, "changed"),
+    }
+    code, result = run_verify(wfs, "--repair")
+    assert code == 0, result
+    assert not stranger.exists()
+    assert sha256(blob(wfs, content)) == content.sha256
+
+
+def test_verify_says_what_is_not_known(held_repos: Weightfs) -> None:
+    wfs = held_repos
+    args = ("--store", wfs.store, "--state", wfs.state)
+    done = wfs.command("verify", *args, "org/unknown", check=False)
+    assert done.returncode == 1 and "org/unknown is not known here" in done.stderr
+    done = wfs.command("verify", *args, "org/model@main", check=False)
+    assert done.returncode == 2 and "without a revision" in done.stderr
+    done = wfs.command("verify", "--store", wfs.store.parent / "none", check=False)
+    assert done.returncode == 1 and "there is no store" in done.stderr
