@@ -201,7 +201,7 @@ static void show_quarantined(FILE *out, const json_t *list)
 
         if (json_array_size(list) == 0)
                 return;
-        fputs("quarantined (what came did not fit its hash, twice; 'weightfs pull REPO' or 'weightfs verify --repair' "
+        fputs("quarantined (what came did not fit its hash, twice; 'weightfs verify --repair' or 'weightfs pull REPO' "
               "tries again)\n",
               out);
         json_array_foreach((json_t *)list, i, one)
