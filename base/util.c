@@ -91,11 +91,28 @@ int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *re
         return 0;
 }
 
+/* Makes the name of a new folder durable: by syncing the folder that it is in. */
+static int sync_parent(int dirfd, const char *path)
+{
+        const char *slash = strrchr(path, '/');
+        char parent[PATH_MAX];
+        CLEANUP_FD int fd = -1;
+        size_t len = !slash ? 1 : slash == path ? 1 : (size_t)(slash - path);
+
+        memcpy(parent, slash ? path : ".", len);
+        parent[len] = '\0';
+        fd = openat(dirfd, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return errno == EACCES ? 0 : -errno; /* one may write to it and not read it */
+        return fsync(fd) < 0 && errno != EINVAL ? -errno : 0; /* EINVAL: no such thing on some network file systems */
+}
+
 int mkdir_parents_at(int dirfd, const char *path, mode_t mode)
 {
         char partial[PATH_MAX];
         size_t len = strlen(path);
         struct stat st;
+        int r;
 
         if (len == 0 || len >= sizeof(partial))
                 return len == 0 ? -EINVAL : -ENAMETOOLONG;
@@ -106,8 +123,9 @@ int mkdir_parents_at(int dirfd, const char *path, mode_t mode)
                 if (saved != '/' && saved != '\0')
                         continue;
                 *p = '\0';
-                if (mkdirat(dirfd, partial, mode) < 0 && errno != EEXIST)
-                        return -errno;
+                r = mkdirat(dirfd, partial, mode) == 0 ? sync_parent(dirfd, partial) : errno == EEXIST ? 0 : -errno;
+                if (r < 0)
+                        return r;
                 *p = saved;
                 if (saved == '\0') /* EEXIST may have spoken of a file */
                         return fstatat(dirfd, path, &st, 0) < 0 ? -errno : S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;

@@ -9,6 +9,8 @@
  *   F1  A file that may have a final name is never written to again: what is not certainly ours
  *       alone (one link, and ours the name) is left behind and a new file begun.
  *   F2  A range is added only if the descriptor it was written to is still the blob's.
+ *   F3  Before a new file gets the name of one that was removed, the removal is durable: else a power loss
+ *       could leave the old map beside the new file, and what was never written would count as held.
  */
 #include "index/blob_internal.h"
 
@@ -42,10 +44,13 @@ static bool file_is_private(const struct blob *b, int fd)
 
 void blob_remove_partial(struct blob *b)
 {
+        char map[ETAG_MAX + 5];
         int r;
 
         if (partial_dir(b) < 0)
                 return;
+        extent_name(b->etag, map);
+        b->removed |= faccessat(partial_dir(b), map, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
         lock_take(&b->lock);
         r = extent_remove(&b->map);
         lock_drop(&b->lock);
@@ -140,6 +145,12 @@ static int create_file(struct blob *b, int *ret_fd)
         int r = 0;
 
         blob_remove_partial(b); /* no map spoke for it, or it has a final name by now (F1) */
+        if (b->removed) { /* F3 */
+                r = dir_sync(partial_dir(b));
+                if (r < 0)
+                        return r;
+                b->removed = false;
+        }
         if (FAULT("blob.create"))
                 return -ENOSPC;
         fd = openat(partial_dir(b), b->etag, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);

@@ -46,6 +46,7 @@ struct blob {
         uint64_t hash_era;   /* protected by hashing */
         atomic_bool hash_wanted; /* who makes it whole waits for hashing */
         struct lock io;     /* one thread creates, syncs or rewrites the partial file and its map */
+        bool removed;       /* F3: a map was removed, perhaps not durably; protected by io */
         struct lock lock;   /* for what follows */
         enum blob_state state;
         uint32_t incarnation;

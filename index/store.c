@@ -94,6 +94,9 @@ static int open_folders(struct store *s, struct errmsg *err)
         r = open_writable(s, "hub", 0755, &s->hub_fd, err);
         if (r == 0)
                 r = open_writable(s, partial, 0700, &s->partial_fd, err);
+        /* what an earlier process, perhaps killed, has removed there stays so (F3 of blob_fill.c) */
+        if (r == 0)
+                (void)dir_sync(s->partial_fd);
         if (r == 0)
                 r = open_writable(s, "quarantine", 0700, &s->quarantine_fd, err);
         return r;

@@ -41,7 +41,8 @@ def one_round(world: World, rng: random.Random, before: Found) -> Found:
 @pytest.mark.limit(60 + KILLS * 20)
 def test_killed_at_any_moment(tmp_path: Path, hub: Hub, watchdog: Watchdog, rng: random.Random) -> None:
     hub.fault("bandwidth", "content", rate=25e6)
-    done = 0
+    hub.limits = dict.fromkeys(hub.limits, (1_000_000, 1_000_000))  # or the daemons pace themselves
+    done = blobs = 0
     while done < KILLS:
         base = tmp_path / f"w{done}"
         world = World(base, hub, watchdog, rng)
@@ -51,7 +52,9 @@ def test_killed_at_any_moment(tmp_path: Path, hub: Hub, watchdog: Watchdog, rng:
                 found = one_round(world, rng, found)
                 done += 1
             world.read_all(found)
+            blobs += len(found.blobs)
             print(f"{done} kills: {len(found.blobs)} blobs, {len(found.partial)} begun, {len(world.pulled)} pulls")
         finally:
             world.clean_up()
         shutil.rmtree(base)
+    assert blobs > KILLS, "hardly anything was fetched"
