@@ -331,6 +331,7 @@ static json_t *report_hub(struct service *s)
         json_set_u64(hub, "transfers", st.transfers);
         json_set_u64(hub, "waiting_reads", st.waiting_reads);
         json_set_u64(hub, "paused_ms", st.paused_ms);
+        json_set_u64(hub, "not_asked", st.not_asked);
         return hub;
 }
 

@@ -168,6 +168,11 @@ static void show_hub(FILE *out, const json_t *hub)
         if (json_get_u64(hub, "paused_ms") > 0)
                 fprintf(out, "             rate limit: the next request goes in %s\n",
                         format_duration((double)json_get_u64(hub, "paused_ms") / 1000, pause));
+        if (json_get_u64(hub, "not_asked") > 0)
+                fprintf(out,
+                        "             %" PRIu64 " lookups of unknown names were too many and did not go to the hub: the "
+                        "log says whose; --allow limits them\n",
+                        json_get_u64(hub, "not_asked"));
         fprintf(out,
                 "fetched      %s in %" PRIu64 " requests; %" PRIu64 " transfers now, %" PRIu64
                 " reads wait\n",

@@ -225,6 +225,7 @@ void fetch_get_status(struct fetch *f, struct fetch_status *ret)
                 .transfers = transfers,
                 .waiting_reads = waiting,
                 .paused_ms = hub.paused_ms,
+                .not_asked = resolver_not_asked(f->resolver),
         };
         _Static_assert(sizeof(ret->last_error) == sizeof(hub.last_error), "copied whole");
         memcpy(ret->last_error, hub.last_error, sizeof(ret->last_error));

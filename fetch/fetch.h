@@ -152,6 +152,7 @@ struct fetch_status {
         char last_error[256];          /* a sentence: what and which host; "" for none */
         uint64_t requests, bytes;      /* since start */
         unsigned transfers, waiting_reads;
+        uint64_t not_asked;            /* lookups of unknown names that did not go to the hub: too many */
         uint64_t paused_ms;            /* > 0: pacing (rate limit) lets the next request go then */
 };
 void fetch_get_status(struct fetch *f, struct fetch_status *ret);

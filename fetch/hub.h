@@ -145,3 +145,6 @@ struct hub_status {
         uint64_t paused_ms; /* from now until pacing lets the next request go; 0: it is not paused */
 };
 void hub_get_status(struct hub *h, struct hub_status *ret);
+
+/* True while the hub takes few questions about names any more in this window of its rate limit. */
+bool hub_is_scarce(struct hub *h);

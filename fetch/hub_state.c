@@ -148,3 +148,13 @@ void hub_get_status(struct hub *h, struct hub_status *ret)
                 paused = max_u64(paused, h->paused[i]);
         ret->paused_ms = paused > now ? paused - now : 0;
 }
+
+bool hub_is_scarce(struct hub *h)
+{
+        bool scarce;
+
+        lock_take(&h->lock);
+        scarce = pace_scarce(&h->pace[BUCKET_API], clock_ms());
+        lock_drop(&h->lock);
+        return scarce;
+}

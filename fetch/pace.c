@@ -29,6 +29,11 @@ uint64_t pace_blocked(const struct pace *p)
         return p->blocked;
 }
 
+bool pace_scarce(const struct pace *p, uint64_t now)
+{
+        return p->reset != 0 && now <= p->reset && p->remaining <= p->most / 5;
+}
+
 void pace_take(struct pace *p, uint64_t now)
 {
         p->last = now;
@@ -40,8 +45,12 @@ void pace_feed(struct pace *p, uint64_t now, uint32_t remaining, uint32_t reset_
 {
         uint64_t reset = now + (uint64_t)(reset_s < PACE_WINDOW_MAX ? reset_s : PACE_WINDOW_MAX) * 1000;
 
-        if (p->reset == 0 || now > p->reset || reset > p->reset + SAME_WINDOW_MS || remaining < p->remaining)
+        bool fresh = p->reset == 0 || now > p->reset || reset > p->reset + SAME_WINDOW_MS;
+
+        if (fresh || remaining < p->remaining)
                 p->remaining = remaining;
+        if (fresh || remaining > p->most)
+                p->most = remaining;
         p->reset = reset;
 }
 

@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PACE_LOW 50          /* requests left from which on they are spread out */
@@ -20,6 +21,7 @@ struct pace {
         uint64_t last;      /* when the last request went */
         uint64_t blocked;   /* nothing goes before this */
         uint32_t remaining; /* requests left until reset, those under way taken off */
+        uint32_t most;      /* that were left in this window, as far as was heard */
 };
 
 /* When a request may go; at or before @now: now. Changes nothing. */
@@ -27,6 +29,9 @@ uint64_t pace_when(const struct pace *p, uint64_t now);
 
 /* The same for a request that the hub does not count. */
 uint64_t pace_blocked(const struct pace *p);
+
+/* True when only a fifth of the window's requests is left: what is not urgent leaves them to others. */
+bool pace_scarce(const struct pace *p, uint64_t now);
 
 /* A request goes. */
 void pace_take(struct pace *p, uint64_t now);

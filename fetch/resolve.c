@@ -136,6 +136,46 @@ void flight_end(struct flight *f, int result)
         lock_drop(&rs->lock);
 }
 
+static void turn_came(struct flight *f)
+{
+        if (clock_ms() >= f->deadline) /* waited too long for it */
+                flight_end(f, FETCH_E_UNREACHABLE);
+        else
+                f->after_turn(f);
+}
+
+void flight_take_turn(struct flight *f, enum memory_stranger kind, void (*next)(struct flight *f))
+{
+        struct resolver *rs = f->rs;
+        bool scarce = hub_is_scarce(rs->o.hub);
+        int r = 0;
+
+        lock_take(&rs->lock);
+        if (rs->stopping) {
+                r = -ECANCELED;
+        } else if (scarce || !memory_may_ask(&rs->memory, kind, clock_ms())) {
+                r = FETCH_E_UNREACHABLE; /* R2: nobody has said that it does not exist */
+                rs->not_asked++;
+        } else if (rs->lookups < RESOLVE_LOOKUPS_MAX) {
+                rs->lookups++;
+                f->has_turn = true;
+        } else {
+                f->next = turn_came;
+                f->after_turn = next;
+                list_push(&rs->queued, &f->turn);
+                r = FETCH_PENDING;
+        }
+        lock_drop(&rs->lock);
+        if (r == FETCH_E_UNREACHABLE)
+                log_ratelimited(LOG_LEVEL_WARN, "%s/%s%s%s: too many unknown names are asked for; not looked up%s",
+                                repo_type_plural(f->type), f->name, f->revision[0] ? "@" : "", f->revision,
+                                scarce ? ", since the hub's rate limit is nearly used up" : "");
+        if (r == 0)
+                next(f);
+        else if (r != FETCH_PENDING)
+                flight_end(f, r);
+}
+
 static void info_came(void *arg, int result, const struct hub_repo_info *info)
 {
         struct flight *f = arg;
@@ -222,36 +262,7 @@ static void repo_answered(struct flight *f)
 
 static void repo_ask(struct flight *f)
 {
-        if (clock_ms() >= f->deadline) /* waited too long for a turn */
-                flight_end(f, FETCH_E_UNREACHABLE);
-        else
-                flight_ask_info(f, f->name, NULL, repo_answered);
-}
-
-/* One more stranger: at once, later, or not at all. */
-static int take_turn(struct flight *f)
-{
-        struct resolver *rs = f->rs;
-        int r = 0;
-
-        lock_take(&rs->lock);
-        if (rs->stopping) {
-                r = -ECANCELED;
-        } else if (!memory_may_ask(&rs->memory, clock_ms())) {
-                r = FETCH_E_UNREACHABLE; /* R2: nobody has said that it does not exist */
-        } else if (rs->lookups < RESOLVE_LOOKUPS_MAX) {
-                rs->lookups++;
-                f->has_turn = true;
-        } else {
-                f->next = repo_ask;
-                list_push(&rs->queued, &f->turn);
-                r = FETCH_PENDING;
-        }
-        lock_drop(&rs->lock);
-        if (r == FETCH_E_UNREACHABLE)
-                log_ratelimited(LOG_LEVEL_WARN, "%s/%s: too many unknown repos are asked for; not looked up",
-                                repo_type_plural(f->type), f->name);
-        return r;
+        flight_ask_info(f, f->name, NULL, repo_answered);
 }
 
 /* True when the store has a folder for the repo, so that a row is worth making. */
@@ -297,11 +308,7 @@ static void repo_begin(struct flight *f)
                 flight_end(f, FETCH_E_OFFLINE);
                 return;
         }
-        r = take_turn(f);
-        if (r == 0)
-                repo_ask(f);
-        else if (r != FETCH_PENDING)
-                flight_end(f, r);
+        flight_take_turn(f, MEMORY_REPO, repo_ask);
 }
 
 void resolver_ask_anew(struct resolver *rs)
@@ -378,6 +385,16 @@ void resolver_stop(struct resolver *rs)
         }
         lock_drop(&rs->lock);
         waits_answer(&answers);
+}
+
+uint64_t resolver_not_asked(struct resolver *rs)
+{
+        uint64_t n;
+
+        lock_take(&rs->lock);
+        n = rs->not_asked;
+        lock_drop(&rs->lock);
+        return n;
 }
 
 struct resolver *resolver_free(struct resolver *rs)

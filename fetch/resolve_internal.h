@@ -20,7 +20,7 @@
 
 #include <pthread.h>
 
-#define RESOLVE_LOOKUPS_MAX 20   /* lookups of unknown repos under way; others wait their turn */
+#define RESOLVE_LOOKUPS_MAX 20   /* lookups of strangers under way; others wait their turn */
 #define RESOLVE_REF_LIFE_S 60
 #define RESOLVE_FAILED_MS 10000  /* after a failure, what is held answers at once for so long */
 #define RESOLVE_HELD_MS 2000     /* how long the hub is waited for where something held answers too */
@@ -34,6 +34,7 @@ struct resolver {
         struct memory memory;
         struct list queued;     /* struct flight.turn: wait for a lookup to end */
         unsigned lookups;
+        uint64_t not_asked;     /* strangers that were not looked up: too many */
         unsigned flying;        /* flights, those included that are just ending */
         bool stopping;
 };
@@ -42,13 +43,14 @@ struct flight {
         UT_hash_handle hh;
         struct resolver *rs;
         struct list waits; /* protected by rs->lock */
-        struct list turn;  /* protected by rs->lock */
+        struct list turn;  /* in rs->queued; protected by rs->lock */
         bool has_turn;     /* counts in rs->lookups; protected by rs->lock */
         char key[MEMORY_KEY_MAX];
 
         /* the flight's own: one step at a time touches them */
         struct work work;
         void (*next)(struct flight *f);
+        void (*after_turn)(struct flight *f);
         uint64_t deadline;
         enum repo_type type;
         char name[REPO_NAME_MAX + 1];
@@ -74,5 +76,8 @@ void flight_end(struct flight *f, int result);
 /* Asks the hub about the repo, at @revision or NULL; @next finds hub_result and info. */
 void flight_ask_info(struct flight *f, const char *name, const char *revision,
                      void (*next)(struct flight *f));
+/* One more stranger, which costs requests though perhaps nobody but a container's loop wants it: @next is run
+ * now, later, or never, and then the flight has ended as unreachable. */
+void flight_take_turn(struct flight *f, enum memory_stranger kind, void (*next)(struct flight *f));
 /* Notes how the hub was, and translates. */
 int flight_judge(struct flight *f, int hub_result);

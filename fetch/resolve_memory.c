@@ -26,7 +26,11 @@ struct memory_hint {
 
 void memory_init(struct memory *m, uint64_t now_ms)
 {
-        *m = (struct memory){ .tokens = MEMORY_BURST, .filled_ms = now_ms };
+        *m = (struct memory){};
+        for (int i = 0; i < MEMORY_STRANGERS; i++) {
+                m->buckets[i].tokens = MEMORY_BURST;
+                m->buckets[i].filled_ms = now_ms;
+        }
 }
 
 static void drop_refused(struct memory *m, struct memory_refused *r)
@@ -128,14 +132,16 @@ bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret
         return ok;
 }
 
-bool memory_may_ask(struct memory *m, uint64_t now_ms)
+bool memory_may_ask(struct memory *m, enum memory_stranger kind, uint64_t now_ms)
 {
-        m->tokens += (double)(now_ms - m->filled_ms) * MEMORY_PER_SECOND / 1000;
-        if (m->tokens > MEMORY_BURST)
-                m->tokens = MEMORY_BURST;
-        m->filled_ms = now_ms;
-        if (m->tokens < 1)
+        double *tokens = &m->buckets[kind].tokens;
+
+        *tokens += (double)(now_ms - m->buckets[kind].filled_ms) * MEMORY_PER_SECOND / 1000;
+        if (*tokens > MEMORY_BURST)
+                *tokens = MEMORY_BURST;
+        m->buckets[kind].filled_ms = now_ms;
+        if (*tokens < 1)
                 return false;
-        m->tokens -= 1;
+        *tokens -= 1;
         return true;
 }

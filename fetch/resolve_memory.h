@@ -1,6 +1,6 @@
 /*
  * What the resolver remembers for seconds: names that the hub does not know or refuses, the commit
- * that a repo's default branch was at when the repo was looked up, and how fast strangers may ask.
+ * that a repo's default branch was at when the repo was looked up, and how fast strangers may be asked for.
  *
  * Bounds      Each table has a limit; the oldest goes first.
  * Threads     None of its own; the resolver's lock protects it. Time is passed in.
@@ -16,8 +16,11 @@
 #define MEMORY_REFUSED_MS 10000
 #define MEMORY_HINTS_MAX 256
 #define MEMORY_HINT_MS 60000
-#define MEMORY_BURST 60          /* questions about unknown repos at once, ... */
+#define MEMORY_BURST 60          /* questions about strangers of a kind at once, ... */
 #define MEMORY_PER_SECOND 5      /* ... and then so many a second */
+
+/* What nobody has confirmed yet, so that anybody can make up any number of them. */
+enum memory_stranger { MEMORY_REPO, MEMORY_REVISION, MEMORY_STRANGERS };
 
 struct memory_refused;
 struct memory_hint;
@@ -25,8 +28,10 @@ struct memory_hint;
 struct memory {
         struct memory_refused *refused; /* uthash, oldest first */
         struct memory_hint *hints;      /* uthash, oldest first */
-        double tokens;
-        uint64_t filled_ms;
+        struct {
+                double tokens;
+                uint64_t filled_ms;
+        } buckets[MEMORY_STRANGERS];
 };
 
 void memory_init(struct memory *m, uint64_t now_ms);
@@ -45,5 +50,5 @@ void memory_hint_put(struct memory *m, int64_t repo, const char *sha, int64_t la
 bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret_sha,
                       int64_t *ret_last_modified);
 
-/* True when one more question about an unknown repo may be asked now. */
-bool memory_may_ask(struct memory *m, uint64_t now_ms);
+/* True when one more question about such a stranger may be asked now. */
+bool memory_may_ask(struct memory *m, enum memory_stranger kind, uint64_t now_ms);

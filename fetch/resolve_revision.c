@@ -309,6 +309,11 @@ static int adopt_if_new(struct flight *f)
         return f->repo.scanned ? 0 : adopt_repo(ix->catalog, ix->store, f->repo.id, &found);
 }
 
+static void revision_ask(struct flight *f)
+{
+        flight_ask_info(f, f->repo.hub_name, f->revision, info_step);
+}
+
 static void revision_begin(struct flight *f)
 {
         struct resolver *rs = f->rs;
@@ -338,8 +343,10 @@ static void revision_begin(struct flight *f)
         lock_drop(&rs->lock);
         if (f->hinted)
                 have_commit(f);
+        else if (held == HELD_NOTHING && strcmp(f->revision, "main") != 0) /* a repo has one main only */
+                flight_take_turn(f, MEMORY_REVISION, revision_ask);
         else
-                flight_ask_info(f, f->repo.hub_name, f->revision, info_step);
+                revision_ask(f);
 }
 
 /* What can be answered without a flight; FETCH_PENDING: nothing. */

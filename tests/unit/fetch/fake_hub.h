@@ -51,6 +51,7 @@ static struct fake {
         uint64_t hold_at;      /* ranges of files[0] wait before this byte, and behind it */
         bool hold_names;       /* infos wait */
         bool suspended;
+        bool scarce;           /* few questions are left in the window */
         /* what it was asked */
         unsigned infos, trees, locates, taken, full, anew, held;
         unsigned ranges; /* of files[0] */
@@ -448,4 +449,10 @@ void hub_get_status(struct hub *h, struct hub_status *ret)
 {
         (void)h;
         *ret = (struct hub_status){ .reachable = true };
+}
+
+bool hub_is_scarce(struct hub *h)
+{
+        (void)h;
+        return FAKE_GET(scarce);
 }

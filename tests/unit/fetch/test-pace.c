@@ -34,6 +34,23 @@ START_TEST(plenty_goes_at_once)
 }
 END_TEST
 
+START_TEST(scarce_is_a_fifth)
+{
+        struct pace p = {};
+
+        ck_assert(!pace_scarce(&p, T0));
+        pace_feed(&p, T0, 500, 300);
+        for (int i = 0; i < 400; i++) {
+                ck_assert(!pace_scarce(&p, T0));
+                pace_take(&p, T0);
+        }
+        ck_assert(pace_scarce(&p, T0));
+        ck_assert(!pace_scarce(&p, T0 + 300001)); /* a new window, of which nothing is known */
+        pace_feed(&p, T0 + 300001, 20, 300); /* a hub that takes few */
+        ck_assert(!pace_scarce(&p, T0 + 300001));
+}
+END_TEST
+
 /* However they are asked for, the last ones are spread over the window and never overdrawn. */
 START_TEST(low_is_spread)
 {
@@ -116,6 +133,7 @@ int main(void)
 
         tcase_add_test(t, nothing_known);
         tcase_add_test(t, plenty_goes_at_once);
+        tcase_add_test(t, scarce_is_a_fifth);
         tcase_add_test(t, low_is_spread);
         tcase_add_test(t, none_left_waits);
         tcase_add_test(t, late_answers_do_not_refill);

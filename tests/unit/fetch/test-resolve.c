@@ -259,6 +259,55 @@ START_TEST(a_flood_is_paced_and_never_absent)
 }
 END_TEST
 
+/* Names of revisions that somebody makes up, while what is known stays within reach. */
+START_TEST(a_flood_of_revisions_is_paced_too)
+{
+        static struct answer answers[200];
+        unsigned absent = 0, refused = 0, infos;
+        struct fetch_status status;
+        int64_t repo = know_main().id;
+        int results[200];
+        char name[32];
+
+        infos = FAKE_GET(infos);
+        FAKE_SET(revision_result, HUB_E_ABSENT);
+        for (int i = 0; i < 200; i++) {
+                answers[i] = (struct answer)ANSWER_INIT;
+                snprintf(name, sizeof(name), "made-up-%d", i);
+                results[i] = fetch_revision(fetch, repo, name, answered, &answers[i], &answers[i].wait);
+        }
+        for (int i = 0; i < 200; i++) {
+                int r = await(&answers[i], results[i]);
+
+                ck_assert(r == FETCH_E_ABSENT || r == FETCH_E_UNREACHABLE);
+                absent += r == FETCH_E_ABSENT;
+                refused += r == FETCH_E_UNREACHABLE;
+        }
+        ck_assert_uint_ge(absent, MEMORY_BURST);
+        ck_assert_uint_ge(refused, 100);
+        ck_assert_uint_eq(FAKE_GET(infos) - infos, absent);
+        fetch_get_status(fetch, &status);
+        ck_assert_uint_eq(status.not_asked, refused);
+        FAKE_SET(revision_result, 0);
+        age_ref(repo, "main");
+        infos = FAKE_GET(infos);
+        ck_assert_int_eq(ask_revision(repo, "main"), 0);
+        ck_assert_uint_eq(FAKE_GET(infos), infos + 1);
+}
+END_TEST
+
+START_TEST(strangers_leave_the_last_requests_to_what_is_known)
+{
+        int64_t repo = know_main().id;
+
+        FAKE_SET(scarce, true);
+        ck_assert_int_eq(ask_revision(repo, "made-up"), FETCH_E_UNREACHABLE);
+        ck_assert_int_eq(ask_repo("Many/stranger"), FETCH_E_UNREACHABLE);
+        age_ref(repo, "main");
+        ck_assert_int_eq(ask_revision(repo, "main"), 0);
+}
+END_TEST
+
 START_TEST(offline_what_is_held_is_all)
 {
         struct repo repo = know_main();
@@ -371,9 +420,10 @@ START_TEST(memory_forgets)
         memory_hint_put(&m, 5, FAKE_SHA, 7, 2000);
         ck_assert(!memory_hint_take(&m, 5, 2000 + MEMORY_HINT_MS, sha, &modified));
         for (int i = 0; i < MEMORY_BURST; i++)
-                ck_assert(memory_may_ask(&m, 2000));
-        ck_assert(!memory_may_ask(&m, 2000));
-        ck_assert(memory_may_ask(&m, 3000));
+                ck_assert(memory_may_ask(&m, MEMORY_REPO, 2000));
+        ck_assert(!memory_may_ask(&m, MEMORY_REPO, 2000));
+        ck_assert(memory_may_ask(&m, MEMORY_REVISION, 2000));
+        ck_assert(memory_may_ask(&m, MEMORY_REPO, 3000));
         memory_done(&m);
 }
 END_TEST
@@ -401,6 +451,8 @@ int main(void)
         tcase_add_test(t, a_repo_that_seems_gone_loses_nothing);
         tcase_add_test(t, equal_questions_share_a_flight);
         tcase_add_test(t, a_flood_is_paced_and_never_absent);
+        tcase_add_test(t, a_flood_of_revisions_is_paced_too);
+        tcase_add_test(t, strangers_leave_the_last_requests_to_what_is_known);
         tcase_add_test(t, offline_what_is_held_is_all);
         tcase_add_test(t, a_lost_catalogue_comes_back_by_adoption);
         tcase_add_test(t, the_end_cancels_flights);
