@@ -214,6 +214,24 @@ static void show_quarantined(FILE *out, const json_t *list)
                         format_size(json_get_u64(one, "size"), size));
 }
 
+/* What came of it then; the present is in the list of what is quarantined. */
+static const char *outcome_text(const char *outcome)
+{
+        static const struct {
+                const char *outcome, *text;
+        } texts[] = {
+                { "fetched again", "being fetched once more" },
+                { "mended", "right the second time" },
+                { "quarantined", "wrong twice" },
+                { "rejected", "moved out of the store" },
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+                if (strcmp(texts[i].outcome, outcome) == 0)
+                        return texts[i].text;
+        return outcome;
+}
+
 static void show_verdicts(FILE *out, const json_t *list)
 {
         char when[FORMAT_MAX];
@@ -228,7 +246,7 @@ static void show_verdicts(FILE *out, const json_t *list)
                 const json_t *readers = json_object_get(one, "readers");
 
                 fprintf(out, "  %s %s: %s, %s", json_get_text(one, "repo"), json_get_text(one, "path"),
-                        json_get_text(one, "outcome"),
+                        outcome_text(json_get_text(one, "outcome")),
                         format_time((int64_t)json_get_u64(one, "at"), when));
                 json_array_foreach((json_t *)readers, n, who) fprintf(
                         out, "%s %s[%" PRIu64 "] (uid %" PRIu64 ")", n == 0 ? "; read before that by" : ",",
