@@ -74,7 +74,7 @@ struct fill {
         struct plan_reads seen;
         struct fill_location *location; /* a reference; NULL: to be asked for */
         uint64_t touched_ms, progress_ms;
-        uint64_t failed_ms;     /* when a transfer failed last */
+        unsigned judged;        /* failures of transfers that counted */
         uint64_t retry_ms;      /* nothing is asked for before this; 0: at once */
         uint64_t told_ms;       /* the same, as the hub said; 0: it did not */
         uint64_t rate;          /* bytes per second of one transfer from its first byte on, smoothed */
@@ -105,6 +105,7 @@ struct fill_transfer {
         enum fill_class class;
         uint64_t start, at, end; /* [start, at) has come */
         uint64_t asked_end;      /* what the hub was asked for; end is less when it was cut */
+        unsigned judged;         /* fill.judged when it began */
         uint64_t began_ms;
         uint64_t came_ms; /* its first byte; 0: none yet */
         bool cancelled; /* end it at the next byte */

@@ -233,8 +233,8 @@ static void transfer_done(void *arg, int result, uint64_t retry_after_ms)
                 log_debug("blob %.12s: range %" PRIu64 "-%" PRIu64 " ended at %" PRIu64 ": %d",
                           blob_etag(f->blob), t->start, t->end, t->at, result);
                 /* Those that ran side by side fail together: that is one failure. */
-                if (t->began_ms > f->failed_ms || result < 0) {
-                        f->failed_ms = clock_ms();
+                if (t->judged == f->judged || result < 0) {
+                        f->judged++;
                         judge_failure_locked(fl, f, t, result, retry_after_ms);
                 }
         }
@@ -260,6 +260,7 @@ struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f
         t->location->refs++;
         t->start = t->at = ask->start;
         t->end = t->asked_end = ask->end;
+        t->judged = f->judged;
         t->began_ms = clock_ms();
         list_push(&f->transfers, &t->node);
         list_push(&fl->starting, &t->starting);
