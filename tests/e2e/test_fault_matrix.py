@@ -106,6 +106,7 @@ class Outcome:
     results: dict[Cell, Result]
     witnesses: list[dict[str, Any]]
     leaks: int  # requests to the CDN that had a token
+    ends: list[str]  # what was wrong with the daemons' ends
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,15 @@ def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         done = list(pool.map(run_group, groups, [tmp_path_factory.mktemp("matrix") for _ in groups]))
     yield Outcome({k: v for one in done for k, v in one.results.items()}, [w for one in done for w in one.witnesses],
-                  sum(one.leaks for one in done))
+                  sum(one.leaks for one in done), [end for one in done for end in one.ends if end])
+
+
+def how_it_ends(wfs: Weightfs) -> str:
+    try:
+        wfs.stop()
+    except AssertionError as e:
+        return str(e)
+    return ""
 
 
 def run_group(cells: list[Cell], folder: Path) -> Outcome:
@@ -134,8 +143,7 @@ def run_group(cells: list[Cell], folder: Path) -> Outcome:
             wfs.start("--complete", "never", "--read-deadline", str(READ_DEADLINE), "--token-file", str(token))
             results, witness = run_cells(cells, hub, wfs, make_fault)
             assert not dog.fired, "the cells ran past their limit; their mount was aborted"
-            wfs.stop()
-            return Outcome(results, [witness], len(hub.log.leaks()))
+            return Outcome(results, [witness], len(hub.log.leaks()), [how_it_ends(wfs)])
         finally:
             wfs.clean_up()
             dog.done()
@@ -177,3 +185,7 @@ def test_what_is_held_or_known_never_waits(outcome: Outcome) -> None:
 
 def test_the_token_goes_to_the_hub_only(outcome: Outcome) -> None:
     assert outcome.leaks == 0
+
+
+def test_the_daemon_ends_after_all_that(outcome: Outcome) -> None:
+    assert not outcome.ends
