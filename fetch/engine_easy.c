@@ -190,43 +190,57 @@ void easy_pool_done(struct easy_pool *p)
         free(p->idle);
 }
 
-static void set_callbacks(CURL *easy, struct transfer *t)
+/* Sets an option unless one before it failed: a handle that lacks one (its write function, its headers)
+ * must not be used. */
+#define SET(option, value) (code = code != CURLE_OK ? code : curl_easy_setopt(easy, option, value))
+
+static bool set_callbacks(CURL *easy, struct transfer *t)
 {
-        curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
-        curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
-        curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
-        curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, t->pool->bulk ? on_bulk_data : on_data);
-        curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
-        curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
-        curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
-        curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
+        CURLcode code = CURLE_OK;
+
+        SET(CURLOPT_PRIVATE, t);
+        SET(CURLOPT_HEADERFUNCTION, on_header);
+        SET(CURLOPT_HEADERDATA, t);
+        SET(CURLOPT_WRITEFUNCTION, t->pool->bulk ? on_bulk_data : on_data);
+        SET(CURLOPT_WRITEDATA, t);
+        SET(CURLOPT_ERRORBUFFER, t->error);
+        SET(CURLOPT_OPENSOCKETFUNCTION, on_socket);
+        SET(CURLOPT_OPENSOCKETDATA, t);
+        return code == CURLE_OK;
 }
 
-static void set_request(CURL *easy, const struct transfer *t)
+static bool set_request(CURL *easy, const struct transfer *t)
 {
-        curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-        curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* a signature covers the path as it is */
-        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
-        curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-        curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's answer is not the hub's */
-        curl_easy_setopt(easy, CURLOPT_NOBODY, t->head ? 1L : 0L);
-        curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
-        curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+        CURLcode code = CURLE_OK;
+
+        SET(CURLOPT_URL, t->url);
+        SET(CURLOPT_PROTOCOLS_STR, "http,https");
+        SET(CURLOPT_PATH_AS_IS, 1L); /* a signature covers the path as it is */
+        SET(CURLOPT_HTTPHEADER, t->headers);
+        SET(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+        SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's answer is not the hub's */
+        SET(CURLOPT_NOBODY, t->head ? 1L : 0L);
+        SET(CURLOPT_FRESH_CONNECT, t->fresh ? 1L : 0L);
+        SET(CURLOPT_FOLLOWLOCATION, 0L);
         if (t->pool->bulk)
-                curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BULK_BUFFER);
+                SET(CURLOPT_BUFFERSIZE, BULK_BUFFER);
+        return code == CURLE_OK;
 }
 
-static void set_connection(CURL *easy, const struct easy_pool *p)
+static bool set_connection(CURL *easy, const struct easy_pool *p)
 {
-        curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a cancel never waits for the name resolver */
-        curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-        curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
-        curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-        curl_easy_setopt(easy, CURLOPT_SHARE, p->share);
-        curl_easy_setopt(easy, CURLOPT_USERAGENT, p->user_agent);
+        CURLcode code = CURLE_OK;
+
+        SET(CURLOPT_NOSIGNAL, 1L);
+        SET(CURLOPT_QUICK_EXIT, 1L); /* a cancel never waits for the name resolver */
+        SET(CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+        SET(CURLOPT_MAXAGE_CONN, IDLE_CONNECTION_S);
+        SET(CURLOPT_TCP_KEEPALIVE, 1L);
+        SET(CURLOPT_SHARE, p->share);
+        SET(CURLOPT_USERAGENT, p->user_agent);
         if (p->ca_file)
-                curl_easy_setopt(easy, CURLOPT_CAINFO, p->ca_file);
+                SET(CURLOPT_CAINFO, p->ca_file);
+        return code == CURLE_OK;
 }
 
 CURL *easy_pool_get(struct easy_pool *p, struct transfer *t)
@@ -237,10 +251,7 @@ CURL *easy_pool_get(struct easy_pool *p, struct transfer *t)
                 return NULL;
         t->pool = p;
         t->too_near = false;
-        set_connection(easy, p);
-        set_request(easy, t);
-        set_callbacks(easy, t);
-        if (curl_easy_setopt(easy, CURLOPT_URL, t->url) != CURLE_OK) {
+        if (!set_connection(easy, p) || !set_request(easy, t) || !set_callbacks(easy, t)) {
                 easy_pool_put(p, easy);
                 return NULL;
         }
