@@ -47,8 +47,8 @@ uint64_t shim_passes(void);
 uint64_t shim_fired(void);
 struct shim_site shim_first(void);
 
-/* From now on nothing fails in this thread, nor is counted (a server of the test). */
-void shim_exempt(void);
+/* While @exempt nothing fails in this thread, nor is counted. */
+void shim_exempt(bool exempt);
 
 /* For the wrappers: whether this pass fails. */
 bool shim_pass(enum shim_kind kind, const char *call, const void *caller);
