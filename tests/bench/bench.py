@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--dir", type=Path, help="where stores and caches are put (default: a temporary folder)")
     out.add_argument("--only", nargs="+", metavar="ROW", help="these rows, or groups of rows")
     out.add_argument("--without", nargs="+", default=[], metavar="CONTENDER", help="leave these out")
+    out.add_argument("--limit", action="store_true", help="measure beside it the least that a daemon can do (limit.c; as root)")
     out.add_argument("--list", action="store_true", help="print the rows and who would take part, measure nothing")
     out.add_argument("--from", nargs="+", type=Path, metavar="FILE", help="measure nothing, take these results")
     out.add_argument("--json", type=Path, metavar="FILE", help="write the results there, with all samples")
@@ -76,7 +77,7 @@ def print_list(missing: list, taking_part: list) -> None:
 def measure(options: argparse.Namespace) -> Report:
     chosen = choose(options.only)
     with tempfile.TemporaryDirectory(dir=options.dir, prefix="weightfs-bench-") as scratch:
-        place = Place(Path(scratch), options.size, options.runs, options.without, options.quiet)
+        place = Place(Path(scratch), options.size, options.runs, options.without, options.quiet, options.limit)
         rows: list[Row] = []
         try:
             for group in GROUPS:

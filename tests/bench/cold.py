@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from .contenders import OURS, Fetcher, Mounter
+from .contenders import LIMIT, OURS, Fetcher, Mounter
 from .place import FILE, RATE, RTT, Place
 from .processes import Cost
 from .rows import Group, Row, interleave
@@ -57,7 +57,8 @@ def cold(place: Place, rows: dict[str, Row]) -> None:
     def by_fetch(fetcher: Fetcher) -> None:
         note(rows, fetcher.key, size, fetcher.fetch(place, repo, [FILE], place.fresh_folder()))
 
-    each: dict[str, Callable[[], None]] = {m.key: partial(by_mount, m) for m in [OURS, *place.peer_mounts()]}
+    mounters = [OURS, *([LIMIT] if place.limit else []), *place.peer_mounts()]
+    each: dict[str, Callable[[], None]] = {m.key: partial(by_mount, m) for m in mounters}
     each |= {f.key: partial(by_fetch, f) for f in place.fetchers("curl", "aria2c", "hf download")}
     interleave(place, rows, each)
 

@@ -12,6 +12,8 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.parse
+import urllib.request
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from .processes import Cost, Failed, Sampler, cpu_of, run
 if TYPE_CHECKING:
     from .place import Place
 
+FILE = "model.safetensors"  # of the repo that has one big file
 MOUNT_SECONDS = 20
 FETCH_SECONDS = 300
 
@@ -244,6 +247,56 @@ class Httpdirfs(Mounter):
         return PeerMount(command, base / "mnt", "", clean_env(HOME=base, XDG_CONFIG_HOME=base))
 
 
+# -- the least that can be done --------------------------------------------------------------
+
+
+class LimitMount(PeerMount):
+    def __init__(self, place: Place, base: Path, stored: Path, *words: str | Path) -> None:
+        assert place.limit
+        self.stored = stored
+        super().__init__([place.limit, *words, base / "mnt"], base / "mnt", "")
+
+    def settle(self, repo: str, name: str) -> None:
+        limit = time.monotonic() + 60
+        while not self.stored.exists():
+            if time.monotonic() > limit:
+                raise Failed("read to the end, but not hashed a minute later")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """It ends with its mount."""
+        detach(self.mountpoint)
+        self.sampler.stop()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.abort()
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Limit(Mounter):
+    """limit.c, for one file: what comes from where the hub redirects to, or one that is held."""
+
+    key = "limit"
+    get = "as root, with --limit"
+    variable = "BENCH_LIMIT"
+
+    def find(self) -> Path | None:
+        return None  # compiled by each run that asks for it
+
+    def mount(self, place: Place, repo: str, *options: str) -> LimitMount:
+        base = place.fresh_folder()
+        asked = urllib.request.Request(url_of(place, repo, FILE), method="HEAD")
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=30) as told:
+            url, size = urllib.parse.urlsplit(told.url), told.headers["Content-Length"]
+        stored, target = base / "stored", f"{url.path}?{url.query}"
+        return LimitMount(place, base, stored, "fetch", str(url.hostname), str(url.port), target, size, stored)
+
+    def mount_held(self, place: Place, held: Path) -> LimitMount:
+        return LimitMount(place, place.fresh_folder(), held, "held", held)
+
+
 # -- those that fetch ------------------------------------------------------------------------
 
 
@@ -311,7 +364,7 @@ class HfDownload(Fetcher):
         return run([self.find(), "download", repo, *names], FETCH_SECONDS, self.environment(place.hub.endpoint, target))
 
 
-OURS = Ours()
+OURS, LIMIT = Ours(), Limit()
 CURL, CURL_HASHED, ARIA2, HF_DOWNLOAD = Curl(), CurlHashed(), Aria2(), HfDownload()
 FETCHERS: list[Fetcher] = [CURL, CURL_HASHED, ARIA2, HF_DOWNLOAD]
 PEER_MOUNTS: list[Mounter] = [HfMount(), Rclone(), Httpdirfs()]

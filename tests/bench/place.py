@@ -14,14 +14,13 @@ from typing import Any
 
 from harness import CLIENTS, abort
 
-from .contenders import FETCHERS, PEER_MOUNTS, PEERS, Contender, Fetcher, Mounted, Mounter, detach
+from .contenders import FETCHERS, FILE, PEER_MOUNTS, PEERS, Contender, Fetcher, Mounted, Mounter, detach
 from .hubs import BENCH, Hub, Static
 from .processes import Cost, run, run_json
 
 MIB = 1 << 20
 RTT, RATE = 0.02, 100e6  # of the far hub: a round trip, bytes per second of each connection
 MODEL, SHARDS, PARTS, MANY, HUGE = "bench/model", "bench/shards", "bench/parts", "bench/many", "bench/huge"
-FILE = "model.safetensors"
 SHARD_NAMES = [f"model-{i}-of-4.safetensors" for i in range(1, 5)]
 PART_NAMES = [f"part-{i}.safetensors" for i in range(9)]
 PART_MIB = 64
@@ -31,12 +30,15 @@ READ_SECONDS = 300
 class Place:
     """Made once per run. Repos are made when they are first asked for."""
 
-    def __init__(self, scratch: Path, size: int, runs: int, without: list[str], quiet: bool) -> None:
+    def __init__(self, scratch: Path, size: int, runs: int, without: list[str], quiet: bool, limit: bool = False) -> None:
         self.scratch, self.size, self.runs, self.quiet = scratch, size, runs, quiet
         self.source = scratch / "source"
         self.source.mkdir()
         self.reader = scratch / "read"
-        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", self.reader, BENCH / "read.c"], check=True)
+        compile_c(self.reader)
+        self.limit = scratch / "limit" if limit else None  # the program of limit.c, where it takes part
+        if self.limit:
+            compile_c(self.limit, "-lcrypto")
         self.missing = [c for c in PEERS if c.key not in without and c.find() is None]
         self.taking_part = [c for c in PEERS if c.key not in without and c.find() is not None]
         self.hub = Hub()
@@ -165,6 +167,11 @@ class Place:
         """Has the source in the page cache, so that the servers never wait for the disk."""
         for path in sorted((self.source / repo).rglob("*.safetensors")):
             self.read("whole", path)
+
+
+def compile_c(program: Path, *libraries: str) -> None:
+    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", program, BENCH / f"{program.name}.c", *libraries],
+                   check=True)
 
 
 def loader_python() -> Path | None:

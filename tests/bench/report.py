@@ -8,7 +8,7 @@ from typing import Any
 
 from .rows import OURS, Row
 
-ORDER = ["hf-mount", "rclone", "httpdirfs", "hf download", "aria2c", "curl"]
+ORDER = ["limit", "hf-mount", "rclone", "httpdirfs", "hf download", "aria2c", "curl"]
 
 
 class Report:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from harness import BINARY, clean_env
 
-from .contenders import OURS, Mounted, Mounter, OurMount
+from .contenders import LIMIT, OURS, Mounted, Mounter, OurMount
 from .place import FILE, Place
 from .processes import Failed
 from .rows import OURS as OUR_KEY
@@ -45,13 +46,15 @@ def take(place: Place, rows: dict[str, Row], prefix: str, key: str, path: Path, 
 
 
 def all_of(place: Place, rows: dict[str, Row], prefix: str, ours: OurMount, stored: Path, inside: list[str] | None = None,
-           peers: dict[str, tuple[Mounted, Path]] | None = None) -> None:
-    """We and the disk read once unmeasured, so that both page caches are filled, then in turn; the peers after that."""
+           peers: dict[str, tuple[Mounted, Path]] | None = None, limit: Mounted | None = None) -> None:
+    """We and the disk (and the limit) read once unmeasured, so that page caches are filled, then in turn; the peers after that."""
     path = ours.path(place.model(), FILE)
     each: dict[str, Callable[[], None]] = {
         OUR_KEY: partial(take, place, rows, prefix, OUR_KEY, path, ours, inside),
         NATIVE: partial(take, place, rows, prefix, NATIVE, stored),
     }
+    if limit:
+        each[LIMIT.key] = partial(take, place, rows, prefix, LIMIT.key, limit.path("", FILE), limit)
     place.read("whole", path, mounted=ours, inside=inside)
     place.read("whole", stored)
     interleave(place, rows, each, max(place.runs, OUR_RUNS), clear=False)
@@ -67,6 +70,17 @@ def pulled(place: Place) -> OurMount:
     return ours
 
 
+@contextmanager
+def least(place: Place, stored: Path) -> Iterator[Mounted | None]:
+    """A mount that passes the same file through and does nothing else, where that takes part."""
+    mounted = LIMIT.mount_held(place, stored) if place.limit else None
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            mounted.stop()
+
+
 def warm(place: Place, rows: dict[str, Row]) -> None:
     repo = place.model()
     ours = pulled(place)
@@ -74,7 +88,8 @@ def warm(place: Place, rows: dict[str, Row]) -> None:
     try:
         for mounter in place.peer_mounts():
             read_once(place, rows, mounter, repo, peers)
-        all_of(place, rows, "warm", ours, ours.stored(repo, FILE), peers=peers)
+        with least(place, ours.stored(repo, FILE)) as limit:
+            all_of(place, rows, "warm", ours, ours.stored(repo, FILE), peers=peers, limit=limit)
     finally:
         for mounted in [ours, *(m for m, _ in peers.values())]:
             mounted.stop()
@@ -100,7 +115,9 @@ def restart(place: Place, rows: dict[str, Row]) -> None:
     ours.stop()
     again = OurMount(ours.weightfs.offline())
     try:
-        all_of(place, rows, "restart", again, again.stored(place.model(), FILE))
+        stored = again.stored(place.model(), FILE)
+        with least(place, stored) as limit:
+            all_of(place, rows, "restart", again, stored, limit=limit)
     finally:
         again.stop()
 
