@@ -11,7 +11,8 @@
  *   older             a user_version below ours: migrated, in one transaction; ids and epoch stay
  *   not ours          another application_id: -EEXIST, not touched
  *   newer             a user_version above ours: -EPROTO, not touched
- *   damaged           -EUCLEAN, not touched; index_open() moves it aside
+ *   damaged           -EUCLEAN, not touched; index_open() moves it aside. Also what an earlier process has
+ *                     marked, because it met damage when it read a page (catalog_vfs.c)
  *
  * Invariants
  *   C1  An id is never used for two things, also after a row was removed or power was lost:
@@ -32,8 +33,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define HEADER_BYTES 100 /* sqlite.org/fileformat2.html, 1.3 */
+#define PAGE_BYTES 4096  /* SQLite's own choice, which the catalogue is made with */
 
 /*
  * The steps by which a catalogue came to be what it is: a new one goes through all of them, an older
@@ -175,6 +178,30 @@ static int newer(const char *path, int64_t version, struct errmsg *err)
                           path, (long long)version, CATALOG_VERSION);
 }
 
+/* The first page, in a file that says it is sealed: a flipped bit in it must not make it another program's,
+ * newer, or unsealed. */
+static int first_page_check(const char *path, int fd, const unsigned char h[HEADER_BYTES], off_t wal,
+                            struct errmsg *err)
+{
+        static const char how[] = "the checksum of its first page does not hold";
+        size_t page = (size_t)h[16] << 8 | h[17];
+        unsigned char buf[PAGE_BYTES];
+        bool ours = be32(h + 68) == CATALOG_APPLICATION_ID;
+
+        if (!ours && h[20] != CATALOG_SEAL_BYTES)
+                return 0;
+        /* what the log is there to mend may be torn */
+        if (ours && wal > 0)
+                return h[20] == CATALOG_SEAL_BYTES ? 0 : damaged(path, err, how);
+        if (ours && (page != sizeof(buf) || h[20] != CATALOG_SEAL_BYTES ||
+                     pread_all(fd, buf, sizeof(buf), 0) != (ssize_t)sizeof(buf) ||
+                     !catalog_page_holds(buf, sizeof(buf), 0)))
+                return damaged(path, err, how);
+        if (!ours && __builtin_popcount(be32(h + 68) ^ CATALOG_APPLICATION_ID) == 1)
+                return damaged(path, err, how);
+        return 0;
+}
+
 /* The header and the length; @wal is what may still be missing in the file itself. */
 static int header_check(const char *path, int fd, off_t size, off_t wal, struct errmsg *err)
 {
@@ -182,6 +209,7 @@ static int header_check(const char *path, int fd, off_t size, off_t wal, struct 
         unsigned char h[HEADER_BYTES];
         uint32_t page, pages;
         ssize_t n;
+        int r;
 
         n = pread_all(fd, h, sizeof(h), 0);
         if (n < 0)
@@ -190,7 +218,10 @@ static int header_check(const char *path, int fd, off_t size, off_t wal, struct 
                 return damaged(path, err, "it ends within its header");
         if (memcmp(h, magic, sizeof(magic)) != 0)
                 return damaged(path, err, "it is not an SQLite file");
-        if (be32(h + 68) != CATALOG_APPLICATION_ID)
+        r = first_page_check(path, fd, h, wal, err);
+        if (r < 0)
+                return r;
+        if (be32(h + 68) != CATALOG_APPLICATION_ID && be32(h + 68) != CATALOG_APPLICATION_ID_1)
                 return errmsg_set(err, -EEXIST,
                                   "%s is the SQLite file of another program; it is left alone. Choose "
                                   "another directory with --state, or move it away",
@@ -208,6 +239,17 @@ static int header_check(const char *path, int fd, off_t size, off_t wal, struct 
         if (wal == 0 && memcmp(h + 24, h + 92, 4) == 0 && (uint64_t)pages * page > (uint64_t)size)
                 return damaged(path, err, "its end is missing");
         return 0;
+}
+
+static bool is_marked(const char *path)
+{
+        CLEANUP_FREE char *mark = NULL;
+
+        if (asprintf(&mark, "%s" CATALOG_MARK, path) < 0) {
+                mark = NULL;
+                return false;
+        }
+        return access(mark, F_OK) == 0;
 }
 
 static int file_look(const char *path, enum found *ret, struct errmsg *err)
@@ -229,6 +271,8 @@ static int file_look(const char *path, enum found *ret, struct errmsg *err)
         if (r < 0)
                 return errmsg_set(err, r, "cannot look at %s-wal: %s", path, strerror(-r));
 
+        if (fd >= 0 && st.st_size > 0 && is_marked(path))
+                return damaged(path, err, "damage was met in it");
         if (fd >= 0 && st.st_size > 0) {
                 *ret = wal > 0 ? FOUND_UNCLEAN : FOUND_CLEAN;
                 return header_check(path, fd, st.st_size, wal, err);
@@ -387,6 +431,7 @@ int catalog_open(const char *path, struct catalog **ret, struct errmsg *err)
         lock_drop(&c->write_lock);
         if (r < 0)
                 return r;
+        c->writer->opened = true;
         sqlite3_db_config(c->writer->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
         log_debug("catalogue %s %s", path, c->is_new ? "made" : "opened");
         *ret = take_ptr(c);

@@ -17,7 +17,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BUSY_TIMEOUT_MS 5000
 
@@ -51,8 +54,9 @@ int db_error(sqlite3 *db, int rc)
                 { SQLITE_ERROR, -EUCLEAN },
         };
 
-        if (rc == SQLITE_IOERR_SHORT_READ)
-                return -EUCLEAN; /* the file ends before a page that it should have */
+        /* the file ends before a page that it should have; the page's checksum does not hold */
+        if (rc == SQLITE_IOERR_SHORT_READ || rc == SQLITE_IOERR_DATA)
+                return -EUCLEAN;
         if ((rc & 0xff) == SQLITE_CANTOPEN)
                 return error_of_system(db, -ENOENT);
         if ((rc & 0xff) == SQLITE_IOERR && error_of_system(db, 0) == -EDQUOT)
@@ -63,10 +67,32 @@ int db_error(sqlite3 *db, int rc)
         return -EIO;
 }
 
+/* Damage that is met while the mount lives: nothing is done about it now, since the meaning of node ids is in
+ * this file, but the next start makes a new one. */
+static void mark_damaged(const struct conn *k)
+{
+        const char *path = sqlite3_db_filename(k->db, "main");
+        CLEANUP_FREE char *mark = NULL;
+        CLEANUP_FD int fd = -1;
+
+        if (!path || asprintf(&mark, "%s" CATALOG_MARK, path) < 0) {
+                mark = NULL;
+                return;
+        }
+        fd = open(mark, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd >= 0) /* by the first who meets it */
+                log_error("the catalogue %s is damaged: %s; some of it cannot be read until weightfs is started "
+                          "again, which makes it anew from the store", path,
+                          sqlite3_extended_errcode(k->db) == SQLITE_IOERR_DATA ? "a checksum does not hold" :
+                                                                                 sqlite3_errmsg(k->db));
+}
+
 static int conn_error(struct conn *k, int rc)
 {
         int r = db_error(k->db, rc);
 
+        if (r == -EUCLEAN && k->opened)
+                mark_damaged(k);
         log_debug("catalogue: %s (SQLite %d): %s", strerror(-r), rc, sqlite3_errmsg(k->db));
         return r;
 }
@@ -74,33 +100,39 @@ static int conn_error(struct conn *k, int rc)
 /* ---- connections ---- */
 
 /* SQLite counts its memory under one mutex of the process, which all readers would share. */
+static int configured;
+
 static void configure(void)
 {
         sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+        configured = catalog_vfs_register();
 }
 
 int conn_open(const char *path, enum conn_kind kind, struct conn **ret)
 {
         CLEANUP(cleanup_conn) struct conn *k = calloc(1, sizeof(*k));
         static pthread_once_t once = PTHREAD_ONCE_INIT;
-        int flags = SQLITE_OPEN_NOMUTEX, rc;
+        int flags = SQLITE_OPEN_NOMUTEX, seal = CATALOG_SEAL_BYTES, rc;
 
         if (!k)
                 return -ENOMEM;
         pthread_once(&once, configure);
+        if (configured != SQLITE_OK)
+                return -ENOMEM;
         flags |= kind == CONN_WRITER ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
-        rc = sqlite3_open_v2(path, &k->db, flags, NULL);
+        rc = sqlite3_open_v2(path, &k->db, flags, CATALOG_VFS);
         if (rc != SQLITE_OK)
                 return k->db ? conn_error(k, rc) : -ENOMEM;
 
         sqlite3_extended_result_codes(k->db, 1);
+        sqlite3_file_control(k->db, "main", SQLITE_FCNTL_RESERVE_BYTES, &seal); /* for a file that is made now */
         sqlite3_busy_timeout(k->db, BUSY_TIMEOUT_MS);
         sqlite3_db_config(k->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         /* A file that turns out to be damaged or newer is left as found, its WAL too;
          * catalog_close() allows the checkpoint. */
         sqlite3_db_config(k->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         rc = db_script(k, kind == CONN_WRITER
-                                  ? "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+                                  ? "PRAGMA page_size = 4096; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
                                     "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL;"
                                     "PRAGMA cache_size = -2048; PRAGMA journal_size_limit = 8388608;"
                                   : "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
@@ -134,8 +166,10 @@ static int reader_open(struct catalog *c, struct conn **ret)
 {
         int r = conn_open(c->path, CONN_READER, ret);
 
-        if (r == 0)
+        if (r == 0) {
+                (*ret)->opened = true;
                 return 0;
+        }
         lock_take(&c->pool_lock);
         c->readers--;
         wake_readers_locked(c);

@@ -1,7 +1,8 @@
 /*
  * What the files of the catalogue share: connections, statements, transactions, row readers.
  *
- * catalog.c holds opening and damage, catalog_db.c SQLite, catalog_repo.c repos and orgs,
+ * catalog.c holds opening and damage, catalog_db.c SQLite, catalog_vfs.c the checksums of its pages,
+ * catalog_repo.c repos and orgs,
  * catalog_ref.c refs, catalog_commit.c commits and entries, catalog_listing.c the making of a
  * listing, catalog_blob.c blobs.
  *
@@ -17,7 +18,8 @@
 
 #include <sqlite3.h>
 
-#define CATALOG_APPLICATION_ID 0x77667331 /* "wfs1", at byte 68 of the file */
+#define CATALOG_APPLICATION_ID 0x77667332   /* "wfs2", at byte 68 of the file: its pages are sealed */
+#define CATALOG_APPLICATION_ID_1 0x77667331 /* "wfs1": made by an older version, and they are not */
 #define CATALOG_READERS_MAX 16
 #define CATALOG_ORGS_UNUSED_MAX 10000 /* orgs that were asked for and have no repo */
 #define INCARNATION_MAX ((1u << 24) - 1)
@@ -26,6 +28,7 @@
 struct conn { /* one connection; used by one thread at a time */
         sqlite3 *db;
         struct conn *next; /* in the pool; protected by pool_lock */
+        bool opened;       /* the catalogue was found good: damage that is met now is marked */
         struct {
                 const char *sql; /* the key is the address of the literal */
                 sqlite3_stmt *st;
@@ -48,6 +51,15 @@ struct catalog {
         unsigned readers;         /* open ones, idle or not; protected by pool_lock */
 };
 
+/* ---- checksums of pages (catalog_vfs.c) ---- */
+
+#define CATALOG_VFS "weightfs"
+#define CATALOG_SEAL_BYTES 8 /* of each page, at its end */
+/* Makes the layer known to SQLite, once in a process. SQLITE_OK or another of its codes. */
+int catalog_vfs_register(void);
+/* True when the seal of a page that lies @at in the file holds. */
+bool catalog_page_holds(const unsigned char *page, size_t len, uint64_t at);
+
 /* ---- connections ---- */
 
 enum conn_kind { CONN_WRITER, CONN_READER };
@@ -58,6 +70,10 @@ DEFINE_CLEANUP(struct conn *, conn, conn_close)
 
 /* The errno for SQLite's @rc on @db (NULL: no connection). */
 int db_error(sqlite3 *db, int rc);
+
+/* The file beside a catalogue that says that damage was met in it: @path and this. Who opens it next finds
+ * it damaged. */
+#define CATALOG_MARK ".damaged"
 
 /* A reader of the pool, given back when the variable leaves its scope. */
 struct reader {

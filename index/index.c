@@ -6,6 +6,7 @@
  */
 #include "index/index.h"
 
+#include "index/catalog_internal.h"
 #include "index/hash.h"
 
 #include "base/clock.h"
@@ -90,7 +91,7 @@ static int take_lock(const char *state, int *ret_fd, struct errmsg *err)
 /* Moves a damaged catalogue aside, with what belongs to it. */
 static int move_aside(const char *path, struct errmsg *err)
 {
-        static const char *const suffixes[] = { "-wal", "-shm", "" };
+        static const char *const suffixes[] = { "-wal", "-shm", CATALOG_MARK, "" };
         int64_t now = clock_wall_s();
 
         for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {

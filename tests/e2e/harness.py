@@ -11,6 +11,8 @@ import atexit
 import json
 import os
 import signal
+import sqlite3
+import struct
 import subprocess
 import tempfile
 import threading
@@ -53,6 +55,25 @@ def clean_env(**extra: str | Path) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k in keep or not k.lower().startswith(tuple(f.lower() for f in FOREIGN))}
     env.update({k: str(v) for k, v in extra.items()})
     return env
+
+
+def edit_catalogue(path: Path, sql: str) -> int:
+    """Changes a catalogue that nobody has open; rows changed. Its pages are sealed again (index/catalog_vfs.c)."""
+    db = sqlite3.connect(path)
+    with db:
+        count = db.execute(sql).rowcount
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    data = bytearray(path.read_bytes())
+    mask = (1 << 64) - 1
+    for at in range(0, len(data), 4096) if data[20] == 8 else ():
+        a, b = at ^ 0x9E3779B97F4A7C15, 1
+        for word in struct.unpack_from("<511Q", data, at):
+            a = (a + word) & mask
+            b = (b + a) & mask
+        struct.pack_into("<Q", data, at + 4088, a ^ ((b << 32 | b >> 32) & mask))
+    path.write_bytes(data)
+    return count
 
 
 def mount_device(mountpoint: Path) -> int | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
-from harness import Weightfs
+from harness import Weightfs, edit_catalogue
 from hub.content import Synthetic
 from hub.hub import Hub
 from test_lazy import BIG, MIB, big, sha256, wait_for  # noqa: F401 (big is a fixture)
@@ -66,9 +65,7 @@ def test_what_is_held_answers_soon_for_a_dead_hub(wfs: Weightfs, hub: Hub, big: 
     wfs.start("--complete", "never")
     assert (wfs.snapshot("org/big") / "config.json").read_text() == "{}"
     wfs.stop()
-    with sqlite3.connect(wfs.state / "catalogue.sqlite") as catalogue:
-        table = next(t for (t,) in catalogue.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%checked%'"))
-        assert catalogue.execute(f"UPDATE {table} SET checked = checked - 3600").rowcount == 1
+    assert edit_catalogue(wfs.state / "catalogue.sqlite", "UPDATE ref SET checked = checked - 3600") == 1
     hub.fault("hang")
     wfs.start("--complete", "never")
     began = time.monotonic()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import Weightfs
+from harness import Weightfs, edit_catalogue
 from hub.content import Synthetic
 from hub.hub import Hub
 from hub.models import many
@@ -351,12 +351,7 @@ def test_a_ref_that_waits_holds_up_no_other(wfs: Weightfs, hub: Hub) -> None:
 
 
 def forget_when_refs_were_confirmed(wfs: Weightfs) -> None:
-    import sqlite3
-
-    db = sqlite3.connect(wfs.state / "catalogue.sqlite")
-    with db:
-        db.execute("UPDATE ref SET checked = 1")
-    db.close()
+    edit_catalogue(wfs.state / "catalogue.sqlite", "UPDATE ref SET checked = 1")
 
 
 def test_two_refs_of_one_commit_do_not_swap_folders(wfs: Weightfs, hub: Hub) -> None:

@@ -268,7 +268,7 @@ START_TEST(older_version)
         schema = strdup(schema_of(test_path));
         unlink(test_path);
 
-        snprintf(pragma, sizeof(pragma), "PRAGMA application_id = %d", CATALOG_APPLICATION_ID);
+        snprintf(pragma, sizeof(pragma), "PRAGMA application_id = %d", CATALOG_APPLICATION_ID_1);
         raw_sql(test_path, pragma);
         ck_assert_int_eq(conn_open(test_path, CONN_WRITER, &k), 0);
         ck_assert_int_eq(catalog_migrate(k, catalog_steps, 1, &from), 0);

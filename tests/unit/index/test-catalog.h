@@ -43,7 +43,7 @@ static void dir_setup(void)
 
 static void dir_teardown(void)
 {
-        static const char *const names[] = { "", "-wal", "-shm", "-journal", ".copy" };
+        static const char *const names[] = { "", "-wal", "-shm", "-journal", ".copy", CATALOG_MARK };
         char path[160];
 
         cat = catalog_close(cat);
@@ -72,7 +72,9 @@ __attribute__((unused)) static void raw_sql(const char *path, const char *sql)
         sqlite3 *db;
         char *message = NULL;
 
-        ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+        /* with seals, unless no catalogue was opened yet */
+        ck_assert_int_eq(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                                         sqlite3_vfs_find(CATALOG_VFS) ? CATALOG_VFS : NULL), SQLITE_OK);
         sqlite3_busy_timeout(db, 5000);
         sqlite3_exec(db, sql, NULL, NULL, &message);
         ck_assert_msg(message == NULL, "%s: %s", sql, message);
