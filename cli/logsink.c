@@ -40,11 +40,16 @@ static int point_to_journal(void)
 
 static int point_to_file(const char *path)
 {
-        CLEANUP_FD int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+        /* a pipe without a reader is no log, nor is anything else that came with a store */
+        CLEANUP_FD int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+                                 0600);
+        struct stat st;
 
-        if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+        if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
-        return 0;
+        if (!S_ISREG(st.st_mode))
+                return -EINVAL;
+        return dup2(fd, STDERR_FILENO) < 0 ? -errno : 0;
 }
 
 int logsink_open(struct logsink *l, const char *state, bool foreground, struct errmsg *err)

@@ -259,7 +259,9 @@ static int file_look(const char *path, enum found *ret, struct errmsg *err)
         off_t wal = 0;
         int r;
 
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+        if (fd < 0 && errno == ELOOP) /* SQLite would fill what it leads to */
+                return errmsg_set(err, -EEXIST, "%s is in the way of the catalogue: it is a symbolic link", path);
         if (fd < 0 && errno != ENOENT)
                 return errmsg_set(err, -errno, "cannot open the catalogue %s: %s", path, strerror(errno));
         if (fd >= 0 && fstat(fd, &st) < 0)

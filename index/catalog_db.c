@@ -112,7 +112,8 @@ int conn_open(const char *path, enum conn_kind kind, struct conn **ret)
 {
         CLEANUP(cleanup_conn) struct conn *k = calloc(1, sizeof(*k));
         static pthread_once_t once = PTHREAD_ONCE_INIT;
-        int flags = SQLITE_OPEN_NOMUTEX, seal = CATALOG_SEAL_BYTES, rc;
+        /* no link in the path: it is a real one */
+        int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, seal = CATALOG_SEAL_BYTES, rc;
 
         if (!k)
                 return -ENOMEM;

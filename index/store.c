@@ -223,7 +223,7 @@ static int locate_shared(const struct store *s, int blobs, const char *etag, str
             strncmp(xx, hash, 2) != 0)
                 return -ELOOP;
         snprintf(folder, sizeof(folder), "blobs/%.2s", hash);
-        *ret = (struct blob_place){ .shared = true };
+        *ret = (struct blob_place){ .dir = -1, .shared = true };
         strcpy(ret->name, hash);
         return dir_open(s->hub_fd, folder, O_RDONLY | O_DIRECTORY, 0, &ret->dir);
 }

@@ -229,6 +229,14 @@ int store_ref_put(const struct store *s, enum repo_type type, const char *name, 
         return store_file_put(s, dir, last, sha, COMMIT_HEX, 0644);
 }
 
+/* A folder that is empty now would hide a ref of its name. False: it stays. */
+static bool remove_folder(int repo, const char *parent, const char *name)
+{
+        CLEANUP_FD int dir = -1;
+
+        return dir_open(repo, parent, O_RDONLY | O_DIRECTORY, 0, &dir) == 0 && unlinkat(dir, name, AT_REMOVEDIR) == 0;
+}
+
 int store_ref_remove(const struct store *s, enum repo_type type, const char *name, const char *ref)
 {
         char folder[REVISION_MAX + 6];
@@ -254,11 +262,10 @@ int store_ref_remove(const struct store *s, enum repo_type type, const char *nam
         if (unlinkat(dir, last, 0) < 0 && errno != ENOENT)
                 return -errno;
         r = dir_sync(dir);
-        /* folders that this leaves empty would hide a ref of their name */
         while (r == 0 && (slash = strrchr(folder, '/'))) {
-                if (unlinkat(repo, folder, AT_REMOVEDIR) < 0)
-                        break;
                 *slash = '\0';
+                if (!remove_folder(repo, folder, slash + 1))
+                        break;
         }
         return r;
 }

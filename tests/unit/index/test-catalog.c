@@ -173,7 +173,11 @@ START_TEST(cannot_be_opened)
         ck_assert_int_eq(catalog_open(path, &cat, &err), -ENOENT);
         ck_assert(strstr(err.text, path) != NULL);
         ck_assert_int_eq(catalog_open(test_dir, &cat, &err), -EEXIST); /* a folder */
-        ck_assert_int_eq(catalog_open(path, &cat, NULL), -ENOENT);
+        snprintf(path, sizeof(path), "%s/link", test_dir);
+        ck_assert_int_eq(symlink("made-elsewhere", path), 0);
+        ck_assert_int_eq(catalog_open(path, &cat, &err), -EEXIST);
+        ck_assert_ptr_nonnull(strstr(err.text, "symbolic link"));
+        ck_assert_int_eq(catalog_open(path, &cat, NULL), -EEXIST);
         ck_assert_ptr_null(cat);
 }
 END_TEST

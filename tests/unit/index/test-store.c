@@ -220,6 +220,23 @@ START_TEST(shared_blobs)
 }
 END_TEST
 
+/* No descriptor of somebody else is closed for one that was never opened. */
+START_TEST(shared_blob_without_its_folder)
+{
+        struct stat before, after;
+        uint64_t size;
+        int fd;
+
+        put_link(at("store/hub/models--a--b/blobs/" ETAG), "../../blobs/58/" XET);
+        ASSERT_OK(fstat(0, &before));
+        ck_assert_int_eq(store_blob_open(s, REPO_MODEL, "a/b", ETAG, &fd, &size), -ENOENT);
+        put_link(at("store/hub/blobs"), "/tmp");
+        ck_assert_int_eq(store_blob_open(s, REPO_MODEL, "a/b", ETAG, &fd, &size), -ELOOP);
+        ASSERT_OK(fstat(0, &after));
+        ck_assert_uint_eq(before.st_ino, after.st_ino);
+}
+END_TEST
+
 static unsigned count_quarantined(void)
 {
         char command[256];
@@ -536,6 +553,7 @@ int main(void)
         tcase_add_test(old, publishing);
         tcase_add_test(old, links_lead_nowhere);
         tcase_add_test(old, shared_blobs);
+        tcase_add_test(old, shared_blob_without_its_folder);
         tcase_add_test(old, links);
         tcase_add_test(old, refs);
         tcase_add_test(old, aliases);
@@ -550,6 +568,7 @@ int main(void)
         tcase_add_test(t, publishing_over);
         tcase_add_test(t, links_lead_nowhere);
         tcase_add_test(t, shared_blobs);
+        tcase_add_test(t, shared_blob_without_its_folder);
         tcase_add_test(t, quarantine);
         tcase_add_test(t, links);
         tcase_add_test(t, refs);
