@@ -30,7 +30,7 @@ from hub.repos import Repo
 ALL = os.environ.get("WEIGHTFS_TEST_FAULTS") == "all"
 KIB, MIB = 1 << 10, 1 << 20
 LOOKUP_DEADLINE = 10  # the default: for lookups and opens
-READ_DEADLINE = 20  # instead of 15 minutes; longer than the 15 s after which a silent transfer is dropped
+READ_DEADLINE = 18  # instead of 15 minutes; longer than the 15 s after which a silent transfer is dropped
 TOKEN = "hf_matrix"
 AT_ONCE = 52  # cells on one mount: of unknown repos 60 may be looked up, then 5 a second
 

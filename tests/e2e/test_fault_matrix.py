@@ -180,7 +180,7 @@ def test_other_files_go_on(outcome: Outcome) -> None:
 def test_what_is_held_or_known_never_waits(outcome: Outcome) -> None:
     for witness in outcome.witnesses:
         slowest = witness["slowest"]
-        assert max(slowest[what][0] for what in ("held", "list", "look")) < 2, slowest
+        assert max(slowest[what][0] for what in ("held", "list", "look")) < 1.5, slowest
 
 
 def test_the_token_goes_to_the_hub_only(outcome: Outcome) -> None:

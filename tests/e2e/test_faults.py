@@ -37,14 +37,6 @@ def test_hub_down_at_the_start(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:
     assert sha256(wfs.snapshot("org/big") / "model.safetensors") == big.sha256, "it heals by itself"
 
 
-def test_a_black_hole_ends_in_time(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
-    hub.fault("hang")
-    wfs.start()
-    code, seconds = errno_and_seconds(os.stat, wfs.repo("org/big"))
-    assert code == errno.EIO
-    assert seconds < 12
-
-
 def test_hub_down_later(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
     wfs.start("--complete", "never")
     snapshot = wfs.snapshot("org/big")
@@ -197,14 +189,6 @@ def test_malformed_answers_are_eio_and_heal(wfs: Weightfs, hub: Hub, big: Synthe
     assert code == errno.EIO
     fault.remove()
     assert (wfs.snapshot("org/big") / "config.json").read_text() == "{}"
-
-
-def test_rate_limits_are_waited_for(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
-    hub.fault("status", on="api", status=429, retry_after=2, times=1)
-    wfs.start()
-    began = time.monotonic()
-    assert (wfs.snapshot("org/big") / "config.json").read_text() == "{}"
-    assert time.monotonic() - began >= 1.9
 
 
 def test_a_full_store_is_enospc_and_others_go_on(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811

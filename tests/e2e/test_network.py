@@ -15,10 +15,11 @@ import pytest
 from harness import Weightfs
 from hub.content import Synthetic
 from hub.hub import Hub
-from matrix import ALL, LOOKUP_DEADLINE, Witness
+from matrix import ALL, Witness
 from netns import NXDOMAIN, SERVFAIL, NameServer, Network
 from test_lazy import MIB, sha256
 
+LOOKUP_DEADLINE = 5  # instead of 10
 SLACK = 4  # a machine that is busy with other things
 STALL = 15  # after so long without a byte a transfer begins anew
 PART = 4096
@@ -44,7 +45,7 @@ def hub(network: Network) -> Iterator[Hub]:
 @pytest.fixture
 def files(hub: Hub) -> list[Synthetic]:
     """Repositories that are known, each with a big file, and more that nobody has asked for."""
-    contents = [Synthetic(BIG, 500 + i) for i in range(12)]
+    contents = [Synthetic(BIG, 500 + i) for i in range(6)]
     for i, content in enumerate(contents):
         hub.add_repo("model", f"org/n{i}").commit({"config.json": f'{{"n": {i}}}', "model.safetensors": content})
     return contents
@@ -89,7 +90,7 @@ WAYS: dict[str, Callable[[Network], None]] = {"swallowed": Network.swallow, "ref
 @pytest.mark.parametrize("way", WAYS if ALL else ["swallowed"])
 @pytest.mark.limit(150)
 def test_no_network_and_back(network: Network, hub: Hub, wfs: Weightfs, files: list[Synthetic], way: str) -> None:
-    network.do(wfs.start, "--complete", "never")
+    network.do(wfs.start, "--complete", "never", "--lookup-deadline", str(LOOKUP_DEADLINE))
     fd = open_at(wfs, 0, files[0])
     assert os.listdir(wfs.snapshot("org/n1"))
     witness = Witness(hub, wfs, 1)  # its one file is there before the network goes
@@ -115,12 +116,12 @@ def test_no_network_and_back(network: Network, hub: Hub, wfs: Weightfs, files: l
     back = time.monotonic()
     assert ended(os.stat, wfs.repo("org/n2"))[0] == "ok", "the first lookup afterwards"
     assert ended(open_at, wfs, 1, files[1])[0] == "ok"
-    assert time.monotonic() - back < LOOKUP_DEADLINE
+    assert time.monotonic() - back < LOOKUP_DEADLINE + SLACK
     waiting.join(30 + SLACK)  # the longest pause between tries
     assert waiting.end == "ok"
     said = witness.end()
     assert not said["errors"]
-    assert max(said["slowest"][what][0] for what in ("held", "list", "look")) < 2, said["slowest"]
+    assert max(said["slowest"][what][0] for what in ("held", "list", "look")) < 1.5, said["slowest"]
     assert sha256(wfs.snapshot("org/n3") / "model.safetensors") == files[3].sha256
     assert wfs.status()["hub"]["reachable"] is True
     os.close(fd)
@@ -138,17 +139,20 @@ def test_connections_that_a_router_forgot(network: Network, hub: Hub, wfs: Weigh
     slow.remove()
     # Lookups meet kept connections too, in a short while: an attempt gets half of the time that is left.
     code, seconds = ended(os.stat, wfs.repo("org/n4"))
-    assert code == "ok" and seconds < LOOKUP_DEADLINE
+    assert code == "ok" and seconds < 10
     waiting.join(STALL + SLACK + 2)
     assert waiting.end == "ok", "a transfer on a dead connection was not begun anew"
     os.close(fd)
 
 
+@pytest.mark.skipif(not ALL, reason="WEIGHTFS_TEST_FAULTS is not all")
 @pytest.mark.limit(180)
 def test_a_bad_line(network: Network, hub: Hub, wfs: Weightfs, files: list[Synthetic]) -> None:
     """One packet of ten is lost, and now and then the link is: slow, and the right bytes."""
+    content = Synthetic(12 * MIB, 600)
+    hub.add_repo("model", "org/line").commit({"model.safetensors": content})
     network.do(wfs.start)
-    snapshot = wfs.snapshot("org/n0")
+    snapshot = wfs.snapshot("org/line")
     hub.fault("bandwidth", on="cdn", rate=1e6)  # so that it takes a while
     network.lose(0.1)
     over = threading.Event()
@@ -163,13 +167,13 @@ def test_a_bad_line(network: Network, hub: Hub, wfs: Weightfs, files: list[Synth
     flapping.start()
     began = time.monotonic()
     try:
-        assert sha256(snapshot / "model.safetensors") == files[0].sha256
+        assert sha256(snapshot / "model.safetensors") == content.sha256
     finally:
         over.set()
         flapping.join()
     assert time.monotonic() - began > 2, "the link never went"
     network.mend()
-    assert sha256(wfs.snapshot("org/n1") / "model.safetensors") == files[1].sha256
+    assert (wfs.snapshot("org/n1") / "config.json").read_text() == '{"n": 1}'
 
 
 @pytest.mark.limit(150)
@@ -179,7 +183,7 @@ def test_names_that_are_not_found(network: Network, hub: Hub, wfs: Weightfs, fil
     hub.cdn_host = "cdn.test"
     names.asked = 0
     network.do(wfs.start, "--complete", "never", "--lookup-deadline", "4")
-    for i, mode in enumerate([SERVFAIL, NXDOMAIN, "silent"]):
+    for i, mode in enumerate([SERVFAIL, NXDOMAIN, "silent"] if ALL else [NXDOMAIN, "silent"]):
         names.mode = mode
         code, seconds = ended(os.stat, wfs.repo(f"org/n{i}"))
         assert code == "EIO", "a name that is not found is not a repo that is not there"
@@ -193,7 +197,7 @@ def test_names_that_are_not_found(network: Network, hub: Hub, wfs: Weightfs, fil
     fd = os.open(snapshot / "model.safetensors", os.O_RDONLY)
     names.mode = "silent"  # the hub's name is known by now, the CDN's is not
     waiting = Reader(fd, 0, files[0])
-    time.sleep(7)  # past the limit of connecting
+    time.sleep(6)  # past the limit of connecting
     assert waiting.is_alive(), f"it did not wait: {waiting.end}"
     assert ended(os.stat, wfs.repo("org/n5"))[0] == "ok", "other requests go on"
     assert (snapshot / "config.json").read_text() == '{"n": 0}'

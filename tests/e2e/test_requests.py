@@ -218,21 +218,6 @@ def test_a_small_file_that_breaks_off_is_asked_for_again(wfs: Weightfs, hub: Hub
     assert [fault.hits for fault in faults] == [1, 1]
 
 
-def test_a_small_file_that_stalls_is_asked_for_again(wfs: Weightfs, hub: Hub, commit: Commit) -> None:
-    fault = hub.fault("stall", "resolve-cache", path="config.json", at=100, times=1)
-    wfs.start()
-    assert (wfs.snapshot("org/files") / "config.json").read_text() == SMALL
-    assert fault.hits == 1
-
-
-def test_a_small_file_waits_as_told(wfs: Weightfs, hub: Hub, commit: Commit) -> None:
-    hub.fault("status", "resolve", path="config.json", status=429, retry_after=2, times=1)
-    wfs.start()
-    began = time.monotonic()
-    assert (wfs.snapshot("org/files") / "config.json").read_text() == SMALL
-    assert time.monotonic() - began >= 1.9
-
-
 def test_connections_that_were_closed_meanwhile(wfs: Weightfs, hub: Hub, commit: Commit) -> None:
     wfs.start("--complete", "never")
     snapshot = wfs.snapshot("org/files")
