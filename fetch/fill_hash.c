@@ -3,12 +3,14 @@
  * little left to do after the last byte.
  *
  * Who waits for the whole blob waits for its hash too: then it is done by the threads that verify.
- * Else readers and transfers come first: it is done while no read waits, and when a processor has
- * nothing better to do; what is left at the end is hashed by who verifies (fill_finish.c).
+ * Else readers and transfers come first: it is done while no read waits, when a processor has
+ * nothing better to do, and while bytes come no faster than the processors can also hash them; what is
+ * left at the end is hashed by who verifies (fill_finish.c).
  */
 #include "fetch/fill_internal.h"
 
 #define LOG_COMPONENT "fill"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -17,6 +19,14 @@
 #define HASH_MIN (UINT64_C(4) << 20)   /* less than this is not worth a job: some 3 ms */
 #define HASH_TURN (UINT64_C(32) << 20) /* then it is another blob's turn */
 #define HASH_TURN_IDLE (UINT64_C(4) << 20) /* ... or a read may wait meanwhile */
+
+/*
+ * Bytes per second and processor from which on hashing waits. To fetch a GiB, store it and hand it to its
+ * reader takes some two seconds of a processor, and where the hub is on the same machine a half more: at
+ * this rate, half of what there is. Idle priority alone does not suffice: a wake-up from it, and the cache
+ * that it fills, cost a reader who finds no processor idle a tenth of his speed.
+ */
+#define HASH_FLOW_MAX (UINT64_C(200) << 20)
 
 static void hash_turn(struct work *w, uint64_t turn)
 {
@@ -49,11 +59,17 @@ static void hash_idly(struct work *w)
         hash_turn(w, HASH_TURN_IDLE);
 }
 
+/* Readers and transfers leave no processor idle. */
+static bool is_hurried_locked(struct filler *fl) REQUIRES(fl->lock)
+{
+        return tune_flow(&fl->flow, fl->bytes, clock_ms()) > fl->processors * HASH_FLOW_MAX;
+}
+
 void fill_hash_locked(struct filler *fl, struct fill *f)
 {
-        bool asked = fill_whole_awaited(f);
+        bool asked = fill_whole_awaited(f), hurried = is_hurried_locked(fl);
 
-        if (f->hashing || f->finishing || fl->stopping || (!asked && !list_empty(&fl->demands)) ||
+        if (f->hashing || f->finishing || fl->stopping || (!asked && (hurried || !list_empty(&fl->demands))) ||
             blob_hash_left(f->blob) < HASH_MIN)
                 return;
         f->hashing = true;

@@ -114,6 +114,7 @@ struct fill_transfer {
 struct filler {
         struct filler_options o;
         struct workq *hash, *verify, *sync, *adopt;
+        unsigned processors;  /* that this process may use */
         pthread_t pump;
         atomic_bool cancel;   /* for blob_finish() and blob_hash_ahead() */
 
@@ -132,6 +133,7 @@ struct filler {
         unsigned demand_transfers;  /* of transfers */
         uint64_t bytes;             /* that came, in all */
         struct tune tune;           /* how many transfers that nobody waits for */
+        struct tune_flow flow;      /* how fast bytes come, of all blobs */
         uint64_t pass;              /* counts the pump's looks at a class */
         bool poked, stopping, suspended, told_offline;
         uint64_t random;            /* for jitter */
@@ -198,7 +200,7 @@ void fill_locate_locked(struct filler *fl, struct fill *f, uint64_t now_ms) REQU
 
 /* ---- fill_hash.c ---- */
 
-/* Queues the hashing of what came in order, once that is enough to be worth it. */
+/* Queues the hashing of what came in order, once that is enough to be worth it and takes from nobody. */
 void fill_hash_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 
 /* ---- fill_finish.c ---- */

@@ -8,6 +8,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 
 /* ---- what it is doing ---- */
@@ -115,6 +116,14 @@ static void free_filler(struct filler *fl)
         free(fl);
 }
 
+static unsigned count_processors(void)
+{
+        cpu_set_t set;
+
+        /* more than a set has room for: then there are many */
+        return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : CPU_SETSIZE;
+}
+
 int filler_new(const struct filler_options *o, struct filler **ret)
 {
         struct filler *fl = calloc(1, sizeof(*fl));
@@ -124,6 +133,7 @@ int filler_new(const struct filler_options *o, struct filler **ret)
                 return -ENOMEM;
         fl->o = *o;
         init_lists(fl);
+        fl->processors = count_processors();
         tune_init(&fl->tune, o->connections > 1 ? o->connections * 3 / 4 : 1); /* the rest is for demand */
         r = workq_new("wfs-hash", FILL_HASHERS, &fl->hash);
         if (r == 0)

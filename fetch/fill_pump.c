@@ -435,6 +435,8 @@ static void plan_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
 
                 if (!fill_finish_locked(fl, f) && f->dirty && blob_sync_due(f->blob))
                         fill_sync_locked(fl, f);
+                if (f->dirty) /* what had to wait for readers, who may have stopped */
+                        fill_hash_locked(fl, f);
                 fill_settle_locked(fl, f);
         }
 }

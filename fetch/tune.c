@@ -90,3 +90,15 @@ void tune_look(struct tune *u, unsigned running, bool wanted, uint64_t bytes, ui
         else if (now_ms >= u->hold_ms)
                 begin_trial(u, rate);
 }
+
+uint64_t tune_flow(struct tune_flow *f, uint64_t bytes, uint64_t now_ms)
+{
+        uint64_t passed = now_ms - f->began_ms;
+
+        if (f->began_ms != 0 && passed < TUNE_FLOW_MS)
+                return f->rate;
+        f->rate = f->began_ms != 0 ? (bytes - f->bytes) * 1000 / passed : 0;
+        f->began_ms = now_ms;
+        f->bytes = bytes;
+        return f->rate;
+}

@@ -1,5 +1,5 @@
 /*
- * Tune: how many transfers to run side by side, found by trying.
+ * Tune: how many transfers to run side by side, found by trying; and how fast bytes come.
  *
  * More connections than the line can feed bring nothing, and take from what a waiting reader could
  * have. So the filler begins with as many as it may have, and while that many really run, fewer are
@@ -37,3 +37,15 @@ void tune_begin(struct tune *u, uint64_t latency_ms);
 /* To be called whenever something changed. @running: transfers of the kind that is limited;
  * @wanted: more would run if they might; @bytes: all that came so far. Moves u->limit. */
 void tune_look(struct tune *u, unsigned running, bool wanted, uint64_t bytes, uint64_t now_ms);
+
+/* ---- the flow of all bytes ---- */
+
+#define TUNE_FLOW_MS 50 /* one measurement */
+
+struct tune_flow {
+        uint64_t began_ms, bytes; /* the window's; 0: none has begun */
+        uint64_t rate;            /* bytes per second in the last one */
+};
+
+/* Bytes per second lately; @bytes: all that came so far. To be called again and again. */
+uint64_t tune_flow(struct tune_flow *f, uint64_t bytes, uint64_t now_ms);

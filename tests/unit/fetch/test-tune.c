@@ -122,6 +122,19 @@ START_TEST(one_connection_is_one)
 }
 END_TEST
 
+START_TEST(a_flow_is_that_of_the_last_window)
+{
+        struct tune_flow flow = {};
+
+        ck_assert_uint_eq(tune_flow(&flow, 5 * MB, now), 0); /* nothing to compare with */
+        ck_assert_uint_eq(tune_flow(&flow, 25 * MB, now + TUNE_FLOW_MS - 1), 0);
+        ck_assert_uint_eq(tune_flow(&flow, 25 * MB, now + TUNE_FLOW_MS), 20 * MB * 1000 / TUNE_FLOW_MS);
+        ck_assert_uint_eq(tune_flow(&flow, 26 * MB, now + TUNE_FLOW_MS + 1), 20 * MB * 1000 / TUNE_FLOW_MS);
+        ck_assert_uint_eq(tune_flow(&flow, 26 * MB, now + TUNE_FLOW_MS + 1000), 1 * MB);
+        ck_assert_uint_eq(tune_flow(&flow, 26 * MB, now + TUNE_FLOW_MS + 2000), 0); /* it has stopped */
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("tune");
@@ -140,6 +153,7 @@ int main(void)
         tcase_add_test(t, a_near_hub_that_is_slow_gets_all);
         tcase_add_test(t, a_far_hub_begins_with_all);
         tcase_add_test(t, one_connection_is_one);
+        tcase_add_test(t, a_flow_is_that_of_the_last_window);
         suite_add_tcase(s, t);
         r = srunner_create(s);
         srunner_run_all(r, CK_ENV);
