@@ -12,6 +12,9 @@
 #include <string.h>
 #include <strings.h>
 
+#define OF "-of-"
+#define SERIES_DIGITS_MAX 9 /* an unsigned holds them */
+
 static const char *const type_words[REPO_TYPE_COUNT] = { "model", "dataset", "space" };
 static const char *const type_plurals[REPO_TYPE_COUNT] = { "models", "datasets", "spaces" };
 
@@ -240,4 +243,49 @@ bool word_is_true(const char *word)
 {
         return word && (strcmp(word, "1") == 0 || strcasecmp(word, "true") == 0 ||
                         strcasecmp(word, "yes") == 0 || strcasecmp(word, "on") == 0);
+}
+
+/* ---- series ---- */
+
+/* The number of @len digits at @text; false for none, or more than fit. */
+static bool digits_value(const char *text, size_t len, unsigned *ret)
+{
+        unsigned value = 0;
+
+        if (len < 1 || len > SERIES_DIGITS_MAX)
+                return false;
+        for (size_t i = 0; i < len; i++) {
+                if (text[i] < '0' || text[i] > '9')
+                        return false;
+                value = value * 10 + (unsigned)(text[i] - '0');
+        }
+        *ret = value;
+        return true;
+}
+
+/* The last "-of-" in @name, or NULL. */
+static const char *last_of(const char *name)
+{
+        const char *found = NULL;
+
+        for (const char *at = name; (at = strstr(at, OF)); at++)
+                found = at;
+        return found;
+}
+
+bool name_of_next_part(const char *name, char *ret, size_t size)
+{
+        const char *of = last_of(name), *first = of;
+        unsigned number, count;
+        int n;
+
+        if (!of)
+                return false;
+        while (first > name && first[-1] >= '0' && first[-1] <= '9')
+                first--;
+        if (first == name || first[-1] != '-' || !digits_value(first, (size_t)(of - first), &number) ||
+            !digits_value(of + strlen(OF), strspn(of + strlen(OF), "0123456789"), &count) || number >= count)
+                return false;
+        n = snprintf(ret, size, "%.*s%0*u%s", (int)(first - name), name, (int)(of - first), number + 1, of);
+        return n > 0 && (size_t)n < size;
 }

@@ -75,3 +75,7 @@ bool glob_match(const char *pattern, const char *text);
 
 /* "1", "true", "yes", "on" in any case (huggingface_hub constants.py, ENV_VARS_TRUE_VALUES). */
 bool word_is_true(const char *word);
+
+/* The part that follows in a series: "model-00001-of-00004.safetensors" -> "model-00002-of-00004.safetensors".
+ * The last "-N-of-M" of @name counts. False: it is of no series, its last part, or does not fit @size bytes. */
+bool name_of_next_part(const char *name, char *ret, size_t size);

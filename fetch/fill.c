@@ -151,8 +151,9 @@ void fill_settle_locked(struct filler *fl, struct fill *f)
                 fill_bury_locked(fl, f);
                 return;
         }
-        if (f->rest || f->along || f->dirty)
+        if (f->rest || f->along || f->dirty || fill_next_missing(f))
                 return;
+        f->next_end = 0;
         fill_move_locked(fl, f, FILL_IDLE);
         trim_idle_locked(fl);
 }
@@ -167,6 +168,7 @@ void fill_give_up_locked(struct filler *fl, struct fill *f)
         if (f->along)
                 along_forget_locked(fl);
         f->rest = f->along = f->before_shut = false;
+        f->next_end = 0;
 }
 
 void fill_fail_locked(struct filler *fl, struct fill *f, int result)
@@ -334,6 +336,8 @@ static struct plan_stream *note_read_locked(struct filler *fl, struct fill *f, u
                 fill_move_locked(fl, f, FILL_ACTIVE);
                 filler_poke_locked(fl);
         }
+        if (fl->o.hub && gate_mode(fl->o.gate) == GATE_ONLINE)
+                fill_next_locked(fl, f, end);
         return s;
 }
 

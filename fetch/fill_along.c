@@ -17,7 +17,6 @@
 #define REMEMBER_MS 600000
 #define REMEMBER_MAX 65536
 #define COMMITS_MAX 4  /* the newest that list the blob */
-#define PLACES_MAX 256 /* places looked at for them */
 #define LINKED_BATCH 256 /* listings noted as linked at once: each note waits for the disk */
 
 struct along_seen {
@@ -159,7 +158,7 @@ static void along_run(struct work *w)
         struct commit commit;
         struct entry entry;
 
-        for (unsigned i = 0; i < PLACES_MAX; i++) { /* places come by rising commit id: the newest last */
+        for (unsigned i = 0; i < FILL_PLACES_MAX; i++) { /* places come by rising commit id: the newest last */
                 if (catalog_blob_place_next(fl->o.index->catalog, job->id, after, pos, &repo, &commit,
                                             &entry) != 0)
                         break;

@@ -69,6 +69,7 @@ static void judge_finish_locked(struct filler *fl, struct fill *f, int result) R
         switch (result) {
         case 0:
                 f->rest = f->along = f->dirty = false;
+                f->next_end = 0;
                 fill_fail_locked(fl, f, 0); /* an answer like any other: all who wait have what they want */
                 return;
         case BLOB_E_HASH:

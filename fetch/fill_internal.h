@@ -2,7 +2,8 @@
  * Inside the filler. fill_life.c: beginning and end. fill.c: the table of fills and the questions.
  * fill_pump.c: the thread that decides. fill_transfer.c: ranges on their way and what becomes of failures.
  * fill_locate.c: where a blob's bytes are. fill_hash.c: hashing on what came. fill_finish.c: syncing,
- * verifying. fill_verdict.c: what was wrong. fill_along.c: small files that come along.
+ * verifying. fill_verdict.c: what was wrong. fill_along.c: small files that come along. fill_next.c: the part
+ * that will be read next.
  *
  * Lock order: filler.lock, then a blob's own locks (index/blob.h); gate.lock and the resolver's lock
  * are never held together with any other. No lock is held over a callback, a call of hub.h,
@@ -40,10 +41,11 @@
 #define FILL_GIVEN_UP_MAX 8
 #define FILL_GIVEN_UP_MS 1000 /* a repeat comes at once, or is another reader's */
 #define FILL_REFUSED_MAX 3    /* definite refusals in a row before reads fail with them */
+#define FILL_PLACES_MAX 256   /* places of a blob that are looked at */
 #define FILL_HASHERS 2        /* threads that hash along, and as many that verify */
 #define FILL_SMALL_FINISH (UINT64_C(16) << 20) /* verified by the sync thread, not behind large ones */
 
-enum fill_class { FILL_DEMAND, FILL_AHEAD, FILL_PULL, FILL_REST };
+enum fill_class { FILL_DEMAND, FILL_AHEAD, FILL_PULL, FILL_REST, FILL_NEXT };
 
 enum fill_place { FILL_IDLE, FILL_QUEUED, FILL_ACTIVE };
 
@@ -89,6 +91,8 @@ struct fill {
         unsigned jobs;          /* locating, hashing, finishing, syncing: under way */
         bool along;             /* one of the small files that come along: at pull priority */
         bool rest;              /* complete it in the background */
+        bool next_sought;       /* the part behind it was looked for, or need not be */
+        uint64_t next_end;      /* [0, next_end) is wanted as the next part's beginning; 0: it is not */
         bool before_shut;       /* somebody waits for it: the gate shuts only after it */
         bool ask_whole;         /* the next range is the whole file (after range errors) */
         bool locate_full;       /* the next lookup goes to where the file is */
@@ -222,6 +226,14 @@ void filler_along(struct filler *fl, struct blob *b);
 void along_done(struct filler *fl);
 /* Forgets what was looked at, so that it is looked at again. */
 void along_forget_locked(struct filler *fl) REQUIRES(fl->lock);
+
+/* ---- fill_next.c ---- */
+
+/* After a read that ended at @end: when the part before it is being read to its end, the next one of a
+ * series is looked for, and its beginning wanted. */
+void fill_next_locked(struct filler *fl, struct fill *f, uint64_t end) REQUIRES(fl->lock);
+/* Whether something of the beginning that is wanted is not held. */
+bool fill_next_missing(const struct fill *f);
 
 /* ---- fill_pump.c ---- */
 

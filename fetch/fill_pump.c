@@ -3,11 +3,11 @@
  * gate. It runs when poked or when a time comes (a deadline, a retry, a sync), and looks at all
  * active fills each time: they are few, and a look is cheap.
  *
- * Order over all blobs: demand, oldest first; readahead; pull, in the order asked; background. Within
- * readahead and background, the blob with the fewest transfers gets the next. A quarter of the
- * connections is left to demand, and the rest used as far as that brings more bytes (tune.h). A blob
- * that has no transfer gets one for its demand even beyond the limit, up to twice of it: transfers
- * that stall must not stop other files.
+ * Order over all blobs: demand, oldest first; readahead; pull, in the order asked; background; the
+ * beginning of a part that will be read next. But for pulls, the blob with the fewest transfers gets the
+ * next. A quarter of the connections is left to demand, and the rest used as far as that brings more bytes
+ * (tune.h). A blob that has no transfer gets one for its demand even beyond the limit, up to twice of it:
+ * transfers that stall must not stop other files.
  */
 #include "fetch/fill_internal.h"
 
@@ -48,6 +48,7 @@ static void begin_closing_locked(struct filler *fl) REQUIRES(fl->lock)
 
                 fill_fail_opens_locked(fl, f, FETCH_E_OFFLINE);
                 f->along = false;
+                f->next_end = 0;
                 f->before_shut = f->rest = fill_has_waits(f);
                 if (!f->before_shut)
                         cancel_transfers(f);
@@ -329,6 +330,10 @@ static bool plan_one_locked(struct filler *fl, struct fill *f, enum fill_class c
         struct view view;
 
         view_of(f, &view);
+        if (class == FILL_NEXT) {
+                view.v.size = f->next_end;
+                return plan_rest(&view.v, 0, &ask) && begin_locked(fl, f, class, &view, &ask);
+        }
         if (class != FILL_AHEAD)
                 return plan_rest(&view.v, plan_resume_at(&f->seen), &ask) &&
                        begin_locked(fl, f, class, &view, &ask);
@@ -347,6 +352,8 @@ static bool wants_class(const struct fill *f, enum fill_class class)
                 return f->along || fill_whole_awaited(f);
         case FILL_REST:
                 return f->rest;
+        case FILL_NEXT:
+                return f->next_end > 0 && !f->rest;
         default:
                 return false;
         }
@@ -429,6 +436,7 @@ static void plan_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
         plan_class_locked(fl, FILL_AHEAD, now);
         plan_class_locked(fl, FILL_PULL, now);
         plan_class_locked(fl, FILL_REST, now);
+        plan_class_locked(fl, FILL_NEXT, now);
         tune_look(&fl->tune, fl->transfers - fl->demand_transfers, is_wanting_locked(fl), fl->bytes, now);
         LIST_FOREACH(node, &fl->active) {
                 struct fill *f = LIST_OWNER(node, struct fill, node);

@@ -272,7 +272,7 @@ struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f
 
 void fill_transfer_start(struct fill_transfer *t)
 {
-        static const char *const words[] = { "demand", "ahead", "pull", "rest" };
+        static const char *const words[] = { "demand", "ahead", "pull", "rest", "next" };
         struct hub_sink sink = {
                 .data = transfer_data,
                 .awaited = transfer_awaited,

@@ -151,3 +151,41 @@ def test_the_plain_view_has_regular_files(wfs: Weightfs, hub: Hub, big: Syntheti
     assert (plain / "model.safetensors").stat().st_ino == inside_hub.stat().st_ino
     assert (plain / "nested/tokenizer.json").read_text() == '{"a": 1}'
     assert sha256(plain / "model.safetensors") == big.sha256
+
+
+SHARDS = [f"model-{i:05}-of-00003.safetensors" for i in (1, 2, 3)]
+SHARD = 24 * MIB
+
+
+@pytest.fixture
+def shards(hub: Hub) -> list[Synthetic]:
+    """A model in three files, and one that only looks like a part of it."""
+    contents = [Synthetic(SHARD, 20 + i) for i in range(3)]
+    hub.add_repo("model", "org/shards").commit({**dict(zip(SHARDS, contents)), "model-00002-of-00002.bin": Synthetic(SHARD, 30)})
+    return contents
+
+
+def shard_bytes(hub: Hub) -> list[int]:
+    hub.log.settle()
+    return [hub.log.content_bytes(path=name) for name in SHARDS]
+
+
+def test_who_reads_a_part_to_its_end_finds_the_next_one_there(wfs: Weightfs, hub: Hub, shards: list[Synthetic]) -> None:
+    wfs.start()
+    snapshot = wfs.snapshot("org/shards")
+    assert sha256(snapshot / SHARDS[0]) == shards[0].sha256
+    wait_for((wfs.stored("org/shards") / "blobs" / shards[1].sha256).exists)
+    assert shard_bytes(hub) == [SHARD, SHARD, 0], "the part behind the next one waits until that one is read"
+    hub.log.reset()
+    assert sha256(snapshot / SHARDS[1]) == shards[1].sha256
+    assert shard_bytes(hub)[1] == 0
+    assert hub.log.content_bytes(path="model-00002-of-00002.bin") == 0
+
+
+@pytest.mark.parametrize(("complete", "length"), [("read", 100_000), ("touched", SHARD // 4), ("never", SHARD)])
+def test_no_next_part_for_who_does_not_read_on(wfs: Weightfs, hub: Hub, shards: list[Synthetic], complete: str, length: int) -> None:
+    wfs.start("--complete", complete)
+    with (wfs.snapshot("org/shards") / SHARDS[0]).open("rb") as f:
+        assert f.read(length) == shards[0].read(0, length)
+    time.sleep(1)  # what would come in the background
+    assert shard_bytes(hub)[1:] == [0, 0]

@@ -250,6 +250,36 @@ START_TEST(words)
 }
 END_TEST
 
+static bool next_is(const char *name, const char *want)
+{
+        char got[ENTRY_NAME_MAX + 1];
+
+        return name_of_next_part(name, got, sizeof(got)) && strcmp(got, want) == 0;
+}
+
+START_TEST(series)
+{
+        static const char *const none[] = {
+                "model.safetensors", "model-00004-of-00004.safetensors", "model-5-of-4.bin", "1-of-2",
+                "-of-", "a-of-2", "model-1-of-", "model-1-of-x", "model_1-of-2", "model--of-2", "",
+                "model-9999999999-of-99999999999.bin", "model-1-of-2-of-2",
+        };
+        char small[8];
+
+        ck_assert(next_is("model-00001-of-00004.safetensors", "model-00002-of-00004.safetensors"));
+        ck_assert(next_is("model-00009-of-00010.bin", "model-00010-of-00010.bin"));
+        ck_assert(next_is("q8-9-of-10.gguf", "q8-10-of-10.gguf"));
+        ck_assert(next_is("best-1-of-3-0-of-2", "best-1-of-3-1-of-2"));
+        for (size_t i = 0; i < sizeof(none) / sizeof(*none); i++) {
+                char got[ENTRY_NAME_MAX + 1];
+
+                ck_assert_msg(!name_of_next_part(none[i], got, sizeof(got)), "%s", none[i]);
+        }
+        ck_assert(!name_of_next_part("a-1-of-2", small, sizeof(small)));
+        ck_assert(name_of_next_part("-1-of-2", small, sizeof(small)));
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("base/names");
@@ -264,6 +294,7 @@ int main(void)
         tcase_add_test(t, revisions);
         tcase_add_test(t, paths);
         tcase_add_test(t, words);
+        tcase_add_test(t, series);
         suite_add_tcase(suite, t);
         runner = srunner_create(suite);
         srunner_run_all(runner, CK_ENV);
