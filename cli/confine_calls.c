@@ -74,8 +74,11 @@ static int add_named(scmp_filter_ctx filter, const char *const *names, size_t co
         return r;
 }
 
-static int add_socket(scmp_filter_ctx filter, struct scmp_arg_cmp family)
+/* Sockets whose family is as @op says of @than. */
+static int add_socket(scmp_filter_ctx filter, enum scmp_compare op, int than)
 {
+        const struct scmp_arg_cmp family = { .arg = 0, .op = op, .datum_a = (scmp_datum_t)than };
+
         return seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, &family);
 }
 
@@ -89,18 +92,20 @@ static bool is_used(int family)
 
 static int add_families(scmp_filter_ctx filter)
 {
-        int r = add_socket(filter, SCMP_A0(SCMP_CMP_GE, AF_MAX));
+        int r = add_socket(filter, SCMP_CMP_GE, AF_MAX);
 
         for (int family = 0; family < AF_MAX && r == 0; family++)
                 if (!is_used(family))
-                        r = add_socket(filter, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
+                        r = add_socket(filter, SCMP_CMP_EQ, family);
         return r;
 }
 
 /* Threads are made, nothing else. */
 static int add_clone(scmp_filter_ctx filter)
 {
-        const struct scmp_arg_cmp no_thread = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0);
+        const struct scmp_arg_cmp no_thread = {
+                .arg = 0, .op = SCMP_CMP_MASKED_EQ, .datum_a = CLONE_THREAD, .datum_b = 0
+        };
 
         return seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, &no_thread);
 }
@@ -136,7 +141,7 @@ int confine_sockets(struct errmsg *err)
         int r = filter_new(&filter);
 
         if (r == 0)
-                r = add_socket(filter, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+                r = add_socket(filter, SCMP_CMP_NE, AF_UNIX);
         if (r == 0)
                 r = add_named(filter, missing, 1, ENOSYS);
         return filter_load(filter, r, err, "internet sockets");
