@@ -87,7 +87,7 @@ void suggestion_try(struct suggestion *s, const char *typed, const char *word)
         unsigned distance = word_distance(typed, word);
 
         /* less than half of what was typed may be wrong: "-x" must not become "-v" */
-        if (distance >= s->distance || distance * 2 >= strlen(typed))
+        if (distance >= s->distance || (size_t)distance * 2 >= strlen(typed))
                 return;
         s->word = word;
         s->distance = distance;

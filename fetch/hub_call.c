@@ -26,11 +26,11 @@
 #define BACKOFF_FIRST_MS 300
 #define BACKOFF_MAX_MS 5000
 #define ATTEMPT_IDLE_MIN_MS 3000
-#define ATTEMPT_IDLE_LEAST 256 /* bytes: an answer's head, or some of its body */
-#define PROGRESS_LEAST 4096    /* bytes of a body that move the deadline */
-#define HEADERS_MAX (256u << 10)             /* bytes of an answer's header, interim ones included */
-#define HELD_MAX ((size_t)512 << 20)         /* bytes of memory of all answers together: a hub may be hostile */
-#define SKIP_MAX (64 * 1024) /* bytes of an error's body that are read to keep the connection */
+#define ATTEMPT_IDLE_LEAST 256         /* bytes: an answer's head, or some of its body */
+#define PROGRESS_LEAST 4096            /* bytes of a body that move the deadline */
+#define HEADERS_MAX (256u << 10)       /* bytes of an answer's header, interim ones included */
+#define HELD_MAX ((size_t)512 << 20)   /* bytes of memory of all answers together: a hub may be hostile */
+#define SKIP_MAX (64u << 10) /* bytes of an error's body that are read to keep the connection */
 
 /* ---- life ---- */
 

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LIFETIME_MS (50 * 60 * 1000) /* where the URL does not say; signed ones live about an hour */
+#define LIFETIME_MS (UINT64_C(50) * 60 * 1000) /* where the URL does not say; signed ones live about an hour */
 #define LIFETIME_MAX_S 43200
 
 void hub_location_done(struct hub_location *l)

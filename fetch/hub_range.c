@@ -21,7 +21,7 @@
 #define STALL_MS 15000
 #define STALL_LEAST 4096 /* bytes in that time: less is a drip, which would hold its reader for ever */
 #define PACE_PATIENCE_MS 1000 /* longer than this, the filler is told instead of kept waiting */
-#define SKIP_MAX (64 * 1024)
+#define SKIP_MAX (64u << 10)
 
 /* R1. An answer that is no success says what it means in judge_status(). */
 static bool as_asked(const struct hub_call *c)

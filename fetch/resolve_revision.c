@@ -286,7 +286,7 @@ static void info_step(struct flight *f)
                 return;
         }
         if (!hex_valid(f->info.sha, COMMIT_HEX) ||
-            (is_commit(f->revision) && strcmp(f->info.sha, f->revision))) {
+            (is_commit(f->revision) && strcmp(f->info.sha, f->revision) != 0)) {
                 end_judged(f, flight_judge(f, HUB_E_MALFORMED));
                 return;
         }
