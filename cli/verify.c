@@ -26,7 +26,7 @@
 #define WORKERS_MAX 8
 #define LOOK_MS 125
 #define NOTE_MS 2000 /* between two notes of what was verified: each waits for the disk */
-#define RESUME_S (7 * 86400) /* an interrupted run that is older is not gone on with */
+#define RESUME_S (INT64_C(7) * 86400) /* an interrupted run that is older is not gone on with */
 
 struct verify {
         struct service *service;
