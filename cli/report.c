@@ -335,7 +335,7 @@ static json_t *report_hub(struct service *s)
         return hub;
 }
 
-static json_t *report_store(struct service *s)
+static json_t *report_store(struct service *s, bool damaged)
 {
         json_t *store = json_object();
         struct statvfs st;
@@ -345,6 +345,7 @@ static json_t *report_store(struct service *s)
         json_object_set_new(store, "read_only", json_boolean(s->options->read_only_store));
         json_set_text(store, "verify", s->options->strict ? "strict" : "background");
         json_object_set_new(store, "catalogue_rebuilt", json_boolean(s->index.rebuilt));
+        json_object_set_new(store, "catalogue_damaged", json_boolean(damaged));
         if (store_statfs(s->index.store, &st) == 0) {
                 json_set_u64(store, "free", (uint64_t)st.f_bavail * st.f_frsize);
                 json_set_u64(store, "total", (uint64_t)st.f_blocks * st.f_frsize);
@@ -357,8 +358,11 @@ int report_status(struct service *s, json_t **ret)
         CLEANUP_FREE struct fs_status *fs = calloc(1, sizeof(*fs));
         json_t *mount, *quarantined;
         int r = fs ? report_quarantined(&s->index, &quarantined) : -ENOMEM;
+        bool damaged = r == -EUCLEAN; /* then status is wanted most */
 
-        if (r < 0)
+        if (damaged)
+                quarantined = json_array();
+        else if (r < 0)
                 return r;
         mount = json_object();
         fs_get_status(s->fs, fs);
@@ -370,7 +374,7 @@ int report_status(struct service *s, json_t **ret)
         json_set_text(mount, "passthrough_reason", fs->passthrough_reason);
         *ret = json_pack("{s:b, s:i, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "running", 1, "pid", (int)getpid(),
                          "version", WEIGHTFS_VERSION, "started", (json_int_t)s->started, "mount", mount,
-                         "hub", report_hub(s), "store", report_store(s), "fills", report_fills(s->fetch),
+                         "hub", report_hub(s), "store", report_store(s, damaged), "fills", report_fills(s->fetch),
                          "quarantined", quarantined, "verdicts", report_verdicts(s->fetch));
         return *ret ? 0 : -ENOMEM;
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -106,13 +107,15 @@ def test_full_at_every_step(wfs: Weightfs, hub: Hub, disk: Path, rng: random.Ran
         wfs.stop()
         found = Checker(wfs.store).check(wfs.state)
         assert not found.wrong, "\n".join(found.wrong)
-        folder = f"models--{id_.replace('/', '--')}"
-        assert (folder, "main") in found.refs, "the ref was stored when there was space again"
-        assert [sha for repo, sha in found.trees if repo == folder], "so was the listing"
-        assert len([link for repo, link in found.links if repo == folder]) == len(files)
+        repo_folder = f"models--{id_.replace('/', '--')}"
+        assert (repo_folder, "main") in found.refs, "the ref was stored when there was space again"
+        assert [sha for repo, sha in found.trees if repo == repo_folder], "so was the listing"
+        assert len([link for repo, link in found.links if repo == repo_folder]) == len(files)
         wfs.offline()
         assert not read_all(wfs, id_, files)
         wfs.stop()
+        for folder in (wfs.store, wfs.state):
+            shutil.rmtree(folder)
 
 
 # -- a disk that fails ---------------------------------------------------------------------------------------------
