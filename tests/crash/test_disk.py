@@ -133,6 +133,8 @@ FAILURES = ["write 5 /partial/", "fsync 5 /partial/", "rename 5 /partial/", "ope
             "fsync 5 /blobs", "mkdir 5 /snapshots", "symlink 5 /snapshots/", "rename 5 /snapshots/", "fsync 5 /snapshots/",
             "write 5 /trees/", "fsync 5 /trees/", "rename 5 /refs/", "fsync 5 /refs/", "write 5 /catalogue.sqlite",
             "fsync 5 /catalogue.sqlite", "read 5 /partial/", "truncate 5 /partial/"]
+if DISKS <= 4:
+    FAILURES.remove("fsync 5 /partial/")  # waits for half a minute; a unit test of index/ has it too
 
 
 @pytest.mark.parametrize("rule", FAILURES)

@@ -1,6 +1,6 @@
 """Power loss at any point of what was recorded: K1 to K5 of index/README.md.
 
-CRASH_PICTURES says how many disks are looked at (400; 20000 take some ten minutes), CRASH_SEED repeats the choice.
+CRASH_PICTURES says how many disks are looked at (300; 20000 take some ten minutes), CRASH_SEED repeats the choice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hub.content import Content, Synthetic
 from hub.hub import Hub
 from powerloss import MARK, MODES, SYNC, Disk, Event, Node, Picture, mark, read_log
 
-PICTURES = int(os.environ.get("CRASH_PICTURES", "400"))
+PICTURES = int(os.environ.get("CRASH_PICTURES", "300"))
 TOOLS = Path(os.environ.get("CRASH_TOOLS", BINARY.parents[1] / "tests/crash"))
 KIB = 1 << 10
 WRONG_AT = 1000  # a byte that the hub sends wrong once
