@@ -143,11 +143,11 @@ def test_where_the_token_goes(wfs: Weightfs, hub: Hub, tmp_path: Path, elsewhere
     for i, (listener, name) in enumerate(zip(elsewhere, ("127.0.0.1", "localhost", "127.0.0.3"), strict=True)):
         hub.fault("headers", "resolve", path=f"{i}.bin",
                   set={"Location": f"http://{name}:{listener.port}/file?X-Signature=signed-url-of-{i}"})
-    options = ["-v", "-v", "--read-deadline", "2", "--lookup-deadline", "3"]
+    options = ["--log", "all", "--read-deadline", "2", "--lookup-deadline", "3"]
     if source == "file":
         wfs.start(*options, "--token-file", str(token))
     else:
-        wfs.start(*options, env=clean_env(HF_TOKEN=TOKEN, WEIGHTFS_DEBUG="all"))
+        wfs.start(*options, env=clean_env(HF_TOKEN=TOKEN))
     assert (wfs.snapshot("org/a") / "config.json").read_text() == "{}"
     sha256(wfs.snapshot("org/a") / "model.safetensors")
     for i in range(3):
