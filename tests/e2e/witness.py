@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 PAUSE = 0.3
+WALK_EVERY = 6  # rounds: what a listing teaches the kernel is forgotten after a second, then held files are looked up
 
 slowest: dict[str, tuple[float, str]] = {}
 errors: list[str] = []
@@ -68,7 +69,7 @@ def main() -> None:
             came += 1
         for path, sha256 in job["held"]:
             read("held", path, sha256)
-        for folder in job["walk"]:
+        for folder in job["walk"] if rounds % WALK_EVERY == 0 else []:
             walk(folder)
     print(json.dumps({"rounds": rounds, "fresh": came, "slowest": slowest, "errors": errors}))
 
