@@ -235,22 +235,28 @@ static int settle_again(struct blob *b, bool gone)
 }
 
 /* Looks again at a blob that was open already: adoption may have found it whole meanwhile, and the
- * file of one that nobody had open may have been removed. */
+ * file of one that nobody had open may have been removed, or moved away. */
 static int look_again(struct blob *b, bool was_idle)
 {
         struct blob_row row;
         struct stat st;
-        bool whole, finishing, gone;
+        bool whole, finishing, gone, moved;
         int r;
 
         lock_take(&b->lock);
         whole = blob_state_whole(b->state);
         finishing = b->finishing;
         gone = whole && was_idle && (fstat(b->fd, &st) < 0 || st.st_nlink == 0);
+        moved = whole && was_idle && !gone &&
+                (st.st_ctim.tv_sec != b->looked.tv_sec || st.st_ctim.tv_nsec != b->looked.tv_nsec);
+        if (moved)
+                b->looked = st.st_ctim;
         lock_drop(&b->lock);
         /* opening must not wait for a hash: all bytes are held, and the thread there sets the state */
-        if (finishing || (whole && !gone))
+        if (finishing || (whole && !gone && !moved))
                 return 0;
+        if (moved) /* or has one name more or less: another daemon may have taken it out of sight */
+                return blob_find_again(b);
         r = catalog_blob_get(b->table->catalog, b->id, &row);
         if (r != 0)
                 return r == CATALOG_E_NONE ? BLOB_E_NONE : r;

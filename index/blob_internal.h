@@ -52,6 +52,7 @@ struct blob {
         uint32_t incarnation;
         bool finishing;         /* a thread is in blob_finish(), perhaps for minutes */
         int fd;                 /* of what is read; -1: nothing yet */
+        struct timespec looked; /* ctime of a whole file when it was seen under one of its names */
         int *retired;           /* earlier descriptors, kept open: readers may have them */
         size_t retired_count;
         struct rangeset extents; /* held; empty once whole */
@@ -133,6 +134,12 @@ void blob_forget_readers_locked(struct blob *b) REQUIRES(b->lock);
 bool blob_same_file(int a, int b);
 /* Sets aside the file that is open, under every name it has; another file of the name stays. */
 int blob_quarantine_whole(struct blob *b);
+
+/* ---- seen from outside (blob_reject.c) ---- */
+
+/* Goes on with what the store has of a whole blob, in a new incarnation, where no repo has the file any longer
+ * that is open. */
+int blob_find_again(struct blob *b);
 
 /* ---- filling (blob_fill.c) ---- */
 

@@ -45,10 +45,39 @@ static int is_still_named(struct blob *b, bool *ret)
 }
 
 /* The caller holds finish and io. */
+static int find_again(struct blob *b)
+{
+        bool named;
+        int r;
+
+        if (!blob_state_whole(blob_state(b)))
+                return 0;
+        r = is_still_named(b, &named);
+        if (r < 0 || named)
+                return r;
+        r = blob_set_state(b, BLOB_FILLING);
+        if (r == 0)
+                r = blob_forget_extents(b);
+        return r < 0 ? r : blob_settle(b);
+}
+
+int blob_find_again(struct blob *b)
+{
+        int r;
+
+        lock_take(&b->finish);
+        lock_take(&b->io);
+        r = find_again(b);
+        lock_drop(&b->io);
+        lock_drop(&b->finish);
+        return r;
+}
+
+/* The caller holds finish and io. */
 static int reject(struct blob *b, enum repo_type type, const char *hub_name)
 {
         struct store *s = b->table->store;
-        bool whole = blob_state_whole(blob_state(b)), named = true;
+        bool whole = blob_state_whole(blob_state(b));
         CLEANUP_FD int there = -1;
         uint64_t size;
         int r;
@@ -60,15 +89,7 @@ static int reject(struct blob *b, enum repo_type type, const char *hub_name)
                 r = blob_quarantine_whole(b);
         else if (r != -ENOENT)
                 r = store_blob_set_aside(s, type, hub_name, b->etag);
-        if (r < 0 && r != -ENOENT)
-                return r;
-        r = whole ? is_still_named(b, &named) : 0;
-        if (r < 0 || named)
-                return r;
-        r = blob_set_state(b, BLOB_FILLING);
-        if (r == 0)
-                r = blob_forget_extents(b);
-        return r < 0 ? r : blob_settle(b);
+        return r < 0 && r != -ENOENT ? r : find_again(b);
 }
 
 int blob_reject(struct blob *b, enum repo_type type, const char *hub_name, const char *got)

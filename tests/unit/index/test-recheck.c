@@ -239,6 +239,30 @@ START_TEST(gone_while_open)
 }
 END_TEST
 
+/* Another daemon has moved the file to the quarantine, and perhaps put a right one in its place (@_i 1). */
+START_TEST(moved_by_another_daemon)
+{
+        struct blob *b = open_blob(etag, SIZE);
+
+        blob_unref(b); /* it stays open */
+        ASSERT_OK(rename(hub("models--a--one", etag), at("store/quarantine/one")));
+        ASSERT_OK(rename(hub("datasets--b--two", etag), at("store/quarantine/two")));
+        if (_i == 1)
+                put_file(hub("models--a--one", etag), data, SIZE);
+        b = open_blob(etag, SIZE);
+        ck_assert_int_eq(blob_state(b), _i == 0 ? BLOB_FILLING : BLOB_ADOPTED);
+        ck_assert_uint_eq(blob_incarnation(b), _i == 0 ? 2 : 3);
+        blob_unref(b);
+        b = open_blob(small_etag, 6); /* another is as it was, with a name more */
+        ASSERT_OK(link(hub("models--a--one", small_etag), at("store/another")));
+        blob_unref(b);
+        b = open_blob(small_etag, 6);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        ck_assert_uint_eq(blob_incarnation(b), 1);
+        blob_unref(b);
+}
+END_TEST
+
 START_TEST(interrupted)
 {
         struct recheck_item *item;
@@ -322,6 +346,7 @@ int main(void)
         tcase_add_test(t, an_open_one);
         tcase_add_loop_test(t, another_copy_is_right, 0, 2);
         tcase_add_test(t, gone_while_open);
+        tcase_add_loop_test(t, moved_by_another_daemon, 0, 2);
         tcase_add_test(t, interrupted);
         tcase_add_test(t, when_it_was_verified_is_kept);
         tcase_add_test(t, every_failure);
