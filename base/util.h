@@ -76,5 +76,6 @@ ssize_t pread_all(int fd, void *buf, size_t len, uint64_t offset);
  */
 int read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len);
 
-/* mkdir -p below @dirfd with @mode; what is made is durable. 0 or negative errno; -ENOTDIR: something else has the name. */
+/* mkdir -p below @dirfd with @mode; what is made is durable. 0 or negative errno; -ENOTDIR: something else has
+ * the name. */
 int mkdir_parents_at(int dirfd, const char *path, mode_t mode);

@@ -116,7 +116,9 @@ static int fetch_again(struct repair *p, struct blob *b, struct named *n)
 
         if (blob_state_whole(blob_state(b))) { /* another repo has a file of its own */
                 r = blob_link_places(b);
-                return r < 0 ? note(n, r, "it cannot be linked: %s", strerror(-r)) : note(n, 0, "taken from another repo");
+                if (r < 0)
+                        return note(n, r, "it cannot be linked: %s", strerror(-r));
+                return note(n, 0, "taken from another repo");
         }
         if (fetch_is_offline(f))
                 return note(n, -ENETDOWN, "not held any longer; offline: 'weightfs pull %s' brings it once online",

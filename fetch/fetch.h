@@ -106,7 +106,8 @@ int fetch_open(struct fetch *f, struct blob *b, fetch_done_fn done, void *arg, s
 
 /*
  * Wants [start, end) of a blob for a reader: 0 when held now, else demand; done as soon as those
- * bytes are held (strict: as soon as all of it is verified, or was found wrong in the store). Feeds readahead, and brings along the small files of the commits that list it.
+ * bytes are held (strict: as soon as all of it is verified, or was found wrong in the store). Feeds
+ * readahead, and brings along the small files of the commits that list it.
  * Fails only after read_deadline_s without success.
  */
 int fetch_read(struct fetch *f, struct blob *b, uint64_t start, uint64_t end, fetch_done_fn done, void *arg,

@@ -78,8 +78,8 @@ static void say(const struct fetch_verdict *v)
                 return;
         case FETCH_VERDICT_QUARANTINED:
                 log_error("%s: %s: wrong twice: its hash should be %s and is %s; kept in the quarantine, reads fail "
-                          "with EIO; 'weightfs pull %s' or 'weightfs verify --repair' tries again (%" PRIu64 " bytes were not the same both "
-                          "times%s%s)%s",
+                          "with EIO; 'weightfs pull %s' or 'weightfs verify --repair' tries again (%" PRIu64
+                          " bytes were not the same both times%s%s)%s",
                           v->repo, v->path, v->etag, got_text(v), v->repo, v->differs.bytes,
                           ranges[0] != '\0' ? ": " : "", ranges, readers);
                 return;

@@ -177,5 +177,6 @@ void fs_get_status(struct fs *fs, struct fs_status *ret)
                 .parked = fs->parked,
         };
         snprintf(ret->mountpoint, sizeof(ret->mountpoint), "%s", fs->mountpoint);
-        ret->passthrough = passthrough_works(fs->passthrough, ret->passthrough_reason, sizeof(ret->passthrough_reason));
+        ret->passthrough =
+                passthrough_works(fs->passthrough, ret->passthrough_reason, sizeof(ret->passthrough_reason));
 }

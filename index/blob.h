@@ -145,8 +145,8 @@ void blob_wrong_hash(struct blob *b, char *ret);
  */
 int blob_finish(struct blob *b, const atomic_bool *cancel);
 
-/* Hashes an adopted blob: 0 and it is complete from now on, with all its links; BLOB_E_HASH and it is quarantined, and
- * filling again with nothing held (in a read-only store, where it cannot be moved: it stays
+/* Hashes an adopted blob: 0 and it is complete from now on, with all its links; BLOB_E_HASH and it is
+ * quarantined, and filling again with nothing held (in a read-only store, where it cannot be moved: it stays
  * BLOB_QUARANTINED); others as blob_finish(). */
 int blob_verify_adopted(struct blob *b, const atomic_bool *cancel);
 

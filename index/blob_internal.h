@@ -1,7 +1,8 @@
 /*
  * Inside of a blob at run time, shared by blob.c (table, reading), blob_place.c (where it is listed),
  * blob_fill.c (writing, extents), blob_again.c (bytes in doubt), blob_hash.c (the running hash),
- * blob_finish.c (becoming whole), blob_reject.c (what was found out of it from outside), blob_readers.c (who read before that) and blob_begun.c (what partial/ holds).
+ * blob_finish.c (becoming whole), blob_reject.c (what was found out of it from outside), blob_readers.c (who
+ * read before that) and blob_begun.c (what partial/ holds).
  *
  * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, lock. The table's and a
  * blob's lock are never held over more than a small write to the extent map's page cache, or its rename.
