@@ -143,6 +143,8 @@ class Model:
         where = {"snapshot": snapshot / path, "blob": self.wfs.repo(known.id) / "blobs" / commit.etags[path],
                  "plain": self.wfs.mnt / "models" / f"{known.id}@{commit.sha}" / path}[way]
         self.done.append(f"  {where}")
+        if way == "blob":
+            os.stat(snapshot)  # main may have gone past this commit unseen: it makes its blobs known
         self.read_some(where, commit.files[path], self.rng.choice(("pread", "mmap")))
 
     def look(self) -> None:
