@@ -91,7 +91,7 @@ START_TEST(random_against_bitmap)
         char bits[SPACE] = {};
 
         srand(1);
-        for (int i = 0; i < 60000; i++) {
+        for (int i = 0; i < 15000; i++) {
                 uint64_t from = (uint64_t)rand() % SPACE, to = (uint64_t)rand() % SPACE;
                 bool add = rand() % 2;
 
