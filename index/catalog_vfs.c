@@ -53,11 +53,15 @@ static bool is_page(const struct sealed_file *f, int len, sqlite3_int64 at)
         return f->main && len >= PAGE_MIN && (len & (len - 1)) == 0 && at % len == 0;
 }
 
-/* V1: what the header says, when it comes by. */
+/* V1: what the header says, when it comes by: twice, so that no flipped bit makes a sealed file another. */
 static void note_header(struct sealed_file *f, const unsigned char *buf, int len, sqlite3_int64 at)
 {
-        if (f->main && at == 0 && len > 20)
-                f->sealed = buf[20] == CATALOG_SEAL_BYTES;
+        uint32_t id;
+
+        if (!f->main || at != 0 || len < 72)
+                return;
+        memcpy(&id, buf + 68, sizeof(id));
+        f->sealed |= buf[20] == CATALOG_SEAL_BYTES || be32toh(id) == CATALOG_APPLICATION_ID;
 }
 
 static bool is_zero(const unsigned char *page, int len)
@@ -70,13 +74,14 @@ static int sealed_read(sqlite3_file *file, void *buf, int len, sqlite3_int64 at)
         struct sealed_file *f = (struct sealed_file *)file;
         int rc = f->real->pMethods->xRead(f->real, buf, len, at);
 
-        if (rc != SQLITE_OK)
+        if (rc != SQLITE_OK && rc != SQLITE_IOERR_SHORT_READ)
                 return rc;
-        note_header(f, buf, len, at);
+        if (rc == SQLITE_OK)
+                note_header(f, buf, len, at);
         if (!f->sealed || !is_page(f, len, at))
-                return SQLITE_OK;
-        return catalog_page_holds(buf, (size_t)len, (uint64_t)at) || is_zero(buf, len) ? SQLITE_OK :
-                                                                                          SQLITE_IOERR_DATA;
+                return rc;
+        /* SQLite takes for zeros what is behind the end of the file, also within a page that was cut */
+        return catalog_page_holds(buf, (size_t)len, (uint64_t)at) || is_zero(buf, len) ? rc : SQLITE_IOERR_DATA;
 }
 
 static int sealed_write(sqlite3_file *file, const void *buf, int len, sqlite3_int64 at)

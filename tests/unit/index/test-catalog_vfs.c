@@ -173,6 +173,57 @@ START_TEST(cut_short)
 }
 END_TEST
 
+/* What happens to the file while the catalogue is open. */
+static void check_under(void (*damage)(size_t at), size_t at)
+{
+        struct errmsg err = {};
+        char *seen = NULL;
+        int r;
+
+        remove_beside();
+        put(file, file_len);
+        ck_assert_int_eq(catalog_open(test_path, &cat, &err), 0);
+        damage(at);
+        r = dump(&seen);
+        ck_assert_msg(r != 0 || strcmp(seen, right) == 0, "at %zu: something else is read", at);
+        free(seen);
+        cat = catalog_close(cat);
+}
+
+static void cut(size_t at)
+{
+        ck_assert_int_eq(truncate(test_path, (off_t)at), 0);
+}
+
+/* SQLite takes what is behind the end for zeros. */
+START_TEST(cut_while_open)
+{
+        for (size_t at = 4096; at < file_len; at += 4096) {
+                check_under(cut, at + 4070);
+                check_under(cut, at + 4086);
+        }
+}
+END_TEST
+
+/* The header says that pages have checksums, and is itself in one of these pages. */
+static void take_seal_away(size_t at)
+{
+        int fd = open(test_path, O_RDWR);
+        char byte = 0;
+
+        ck_assert_int_eq(pwrite_all(fd, &byte, 1, 20), 0);
+        byte = (char)(file[at] ^ 1);
+        ck_assert_int_eq(pwrite_all(fd, &byte, 1, at), 0);
+        close(fd);
+}
+
+START_TEST(seal_taken_away)
+{
+        for (size_t at = 4096; at < file_len; at += 4096)
+                check_under(take_seal_away, at + 3500);
+}
+END_TEST
+
 /* Pages that are good, each for itself, in each other's places. */
 static void swap_pages(size_t a, size_t b)
 {
@@ -245,7 +296,8 @@ END_TEST
 
 int main(void)
 {
-        const TTest *const tests[] = { flipped_bits, cut_short, swapped_pages, made_anew_by_the_next_start };
+        const TTest *const tests[] = { flipped_bits,  cut_short,     cut_while_open, seal_taken_away,
+                                        swapped_pages, made_anew_by_the_next_start };
 
         return run_cases("catalog_vfs", tests, ARRAY_SIZE(tests), setup);
 }
