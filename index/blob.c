@@ -255,8 +255,15 @@ static int look_again(struct blob *b, bool was_idle)
         /* opening must not wait for a hash: all bytes are held, and the thread there sets the state */
         if (finishing || (whole && !gone && !moved))
                 return 0;
-        if (moved) /* or has one name more or less: another daemon may have taken it out of sight */
-                return blob_find_again(b);
+        if (moved) { /* or has one name more or less: another daemon may have taken it out of sight */
+                r = blob_find_again(b);
+                if (r < 0) { /* nobody knows yet */
+                        lock_take(&b->lock);
+                        b->looked = (struct timespec){};
+                        lock_drop(&b->lock);
+                }
+                return r;
+        }
         r = catalog_blob_get(b->table->catalog, b->id, &row);
         if (r != 0)
                 return r == CATALOG_E_NONE ? BLOB_E_NONE : r;

@@ -442,8 +442,12 @@ static int drop_io(struct blob *b, uint64_t start, uint64_t end, bool keep_file)
         lock_drop(&b->lock);
         if (r < 0 || !filling)
                 return r;
-        if (private && (keep_file || start > 0 || end < b->size))
-                return rewrite_map(b, &synced, true);
+        if (private && (keep_file || start > 0 || end < b->size)) {
+                r = rewrite_map(b, &synced, true);
+                if (r == 0 || (start > 0 || end < b->size))
+                        return r;
+                /* a full disk: without the file, then (A1 of blob_again.c) */
+        }
         r = blob_forget_extents(b); /* all of it, or a file that F1 forbids to write to */
         if (r == 0)
                 blob_remove_partial(b);

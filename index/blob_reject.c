@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 int blob_confirm(struct blob *b, int fd)
 {
@@ -26,6 +27,22 @@ int blob_confirm(struct blob *b, int fd)
         return r;
 }
 
+/* Whether a repo has the file that is open here. What cannot be looked at for want of something is an error:
+ * a file that is there would be fetched again. */
+static int is_named_in(struct blob *b, const struct repo *repo, bool *ret)
+{
+        CLEANUP(blob_place_done) struct blob_place at = { .dir = -1 };
+        struct stat there, open;
+        int r = store_blob_locate(b->table->store, repo->type, repo->hub_name, b->etag, &at);
+
+        if (r == 0 && (fstatat(at.dir, at.name, &there, AT_SYMLINK_NOFOLLOW) < 0 || fstat(b->fd, &open) < 0))
+                r = -errno;
+        if (r < 0)
+                return place_is_odd(r) ? 0 : r;
+        *ret = there.st_ino == open.st_ino && there.st_dev == open.st_dev;
+        return 0;
+}
+
 /* True while one of its repos has the file that is open here. */
 static int is_still_named(struct blob *b, bool *ret)
 {
@@ -33,14 +50,8 @@ static int is_still_named(struct blob *b, bool *ret)
         int r = 0;
 
         *ret = false;
-        while (!*ret && (r = place_walk_next(b, &w)) == 0) {
-                CLEANUP_FD int there = -1;
-                uint64_t size;
-
-                if (w.new_repo && store_blob_open(b->table->store, w.repo.type, w.repo.hub_name, b->etag, &there,
-                                                  &size) == 0)
-                        *ret = blob_same_file(there, b->fd);
-        }
+        while (!*ret && r == 0 && (r = place_walk_next(b, &w)) == 0)
+                r = w.new_repo ? is_named_in(b, &w.repo, ret) : 0;
         return r < 0 ? r : 0;
 }
 

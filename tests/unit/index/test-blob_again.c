@@ -6,6 +6,7 @@
 
 #include "base/fault.h"
 
+#include <sys/resource.h>
 
 /* All of the large blob, with wrong bytes at 77 and from 200000 to 200009. */
 static struct blob *wrong_blob(void)
@@ -60,6 +61,62 @@ START_TEST(what_differs_is_replaced_and_told)
         check_whole();
         blob_get_differs(b, &d); /* still told */
         ck_assert_uint_eq(d.bytes, 11);
+        blob_unref(b);
+}
+END_TEST
+
+/* Where nothing is held any longer, what the kernel keeps of the old bytes is not to be used again. Only a
+ * catalogue that fails (EIO) can be in the way of that. */
+START_TEST(doubt_with_failures)
+{
+        for (uint64_t nth = 1;; nth++) {
+                struct blob *b = wrong_blob();
+                uint32_t before = blob_incarnation(b);
+                bool fired;
+                int r;
+
+                fault_arm(nth);
+                r = blob_doubt(b);
+                fired = fault_fired();
+                fault_arm(0);
+                if (blob_incarnation(b) == before)
+                        ck_assert_int_eq(r, -EIO);
+                (void)blob_drop(b, 0, UINT64_MAX);
+                blob_unref(b);
+                if (!fired)
+                        break;
+        }
+}
+END_TEST
+
+/* A file that cannot be looked at for want of descriptors is not one that is gone. */
+START_TEST(no_descriptors)
+{
+        struct blob *b = open_blob(etag, SIZE);
+        int64_t id = blob_id(b);
+        struct blobs *t = b->table;
+        struct rlimit all, few;
+        int fd;
+
+        ASSERT_OK(blob_write(b, data, SIZE, 0));
+        ASSERT_OK(blob_finish(b, NULL));
+        blob_unref(b);
+        ASSERT_OK(blobs_get(t, id, &b));
+        ASSERT_OK(fchmod(blob_fd(b), 0640)); /* so that it is looked at again */
+        ASSERT_OK(fchmod(blob_fd(b), 0644));
+        blob_unref(b);
+        ASSERT_OK(getrlimit(RLIMIT_NOFILE, &all));
+        fd = dup(STDIN_FILENO);
+        ck_assert_int_ge(fd, 0);
+        close(fd);
+        few = all;
+        few.rlim_cur = (rlim_t)fd;
+        ASSERT_OK(setrlimit(RLIMIT_NOFILE, &few));
+        ck_assert_int_eq(blobs_get(t, id, &b), -EMFILE);
+        ASSERT_OK(setrlimit(RLIMIT_NOFILE, &all));
+        ASSERT_OK(blobs_get(t, id, &b));
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+        ck_assert_uint_eq(blob_held_bytes(b), SIZE);
         blob_unref(b);
 }
 END_TEST
@@ -233,6 +290,8 @@ int main(void)
         tcase_add_checked_fixture(t, setup, index_teardown);
         tcase_set_timeout(t, 100);
         tcase_add_test(t, what_differs_is_replaced_and_told);
+        tcase_add_test(t, doubt_with_failures);
+        tcase_add_test(t, no_descriptors);
         tcase_add_test(t, many_differences);
         tcase_add_test(t, nothing_of_it_counts_after_a_restart);
         tcase_add_loop_test(t, another_size, 0, 2);
