@@ -252,6 +252,18 @@ static bool is_marked(const char *path)
         return access(mark, F_OK) == 0;
 }
 
+/* Of a catalogue that was moved aside, where a crash came before its mark was. */
+static int remove_mark(const char *path)
+{
+        CLEANUP_FREE char *mark = NULL;
+
+        if (asprintf(&mark, "%s" CATALOG_MARK, path) < 0) {
+                mark = NULL;
+                return -ENOMEM;
+        }
+        return unlink(mark) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 static int file_look(const char *path, enum found *ret, struct errmsg *err)
 {
         CLEANUP_FD int fd = -1;
@@ -283,7 +295,8 @@ static int file_look(const char *path, enum found *ret, struct errmsg *err)
         if (wal > 0)
                 return damaged(path, err, "it is empty, but its log is not");
         *ret = FOUND_NOTHING;
-        return 0;
+        r = remove_mark(path);
+        return r < 0 ? errmsg_set(err, r, "cannot remove %s" CATALOG_MARK ": %s", path, strerror(-r)) : 0;
 }
 
 /* ---- opening ---- */

@@ -88,10 +88,11 @@ static int take_lock(const char *state, int *ret_fd, struct errmsg *err)
         return 0;
 }
 
-/* Moves a damaged catalogue aside, with what belongs to it. */
+/* Moves a damaged catalogue aside, with what belongs to it: last what says that it is damaged, and the log after
+ * the file, which without it might be believed. */
 static int move_aside(const char *path, struct errmsg *err)
 {
-        static const char *const suffixes[] = { "-wal", "-shm", CATALOG_MARK, "" };
+        static const char *const suffixes[] = { "", "-wal", "-shm", CATALOG_MARK };
         int64_t now = clock_wall_s();
 
         for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
