@@ -43,7 +43,7 @@ static struct blob_reader look_up(pid_t tid, uid_t uid)
         snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
         if (tid <= 0 || read_file_at(AT_FDCWD, path, 65536, &text, NULL) < 0)
                 return who;
-        if (status_value(text, "Tgid:", tgid, sizeof(tgid)) && sscanf(tgid, "%d", &n) == 1)
+        if (status_value(text, "\nTgid:", tgid, sizeof(tgid)) && sscanf(tgid, "%d", &n) == 1)
                 who.pid = n;
         snprintf(path, sizeof(path), "/proc/%d/comm", (int)who.pid);
         free(take_ptr(text));

@@ -6,6 +6,8 @@
 #include "index/hash.h"
 #include "index/store_dir.h"
 
+#include "base/table.h"
+
 #define LOG_COMPONENT "recheck"
 #include "base/log.h"
 
@@ -14,7 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #define PIECE (1u << 20) /* read at once */
 #define ALIGNMENT 4096   /* O_DIRECT: of memory and offsets; enough for any disk */
@@ -71,6 +72,10 @@ static int add_repo(struct recheck_plan *p, const struct repo *repo, const char 
                 return 0;
         }
         HASH_ADD_STR(p->repos, key, r);
+        if (!HASH_ADDED(r)) {
+                free(r);
+                return -ENOMEM;
+        }
         *ret_name = r->key + strlen(plural) + 1;
         return 0;
 }
@@ -112,6 +117,10 @@ static int note_file(struct recheck_plan *p, const struct stat *st)
                 free(file);
         } else {
                 HASH_ADD(hh, p->files, key, sizeof(file->key), file);
+                if (!HASH_ADDED(file)) {
+                        free(file);
+                        return -ENOMEM;
+                }
         }
         return 0;
 }
