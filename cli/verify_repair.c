@@ -114,11 +114,14 @@ static int fetch_again(struct repair *p, struct blob *b, struct named *n)
         struct await *a;
         int r;
 
-        if (blob_state_whole(blob_state(b))) { /* another repo has a file of its own */
-                r = blob_link_places(b);
+        if (blob_state_whole(blob_state(b))) { /* another repo has a file of its own, perhaps as wrong */
+                r = blob_verify_adopted(b, p->cancel);
+                if (r == 0)
+                        r = blob_link_places(b);
                 if (r < 0)
-                        return note(n, r, "it cannot be linked: %s", strerror(-r));
-                return note(n, 0, "taken from another repo");
+                        return note(n, r, "it cannot be taken from another repo: %s", strerror(-r));
+                if (r == 0)
+                        return note(n, 0, "taken from another repo");
         }
         if (fetch_is_offline(f))
                 return note(n, -ENETDOWN, "not held any longer; offline: 'weightfs pull %s' brings it once online",
@@ -152,6 +155,12 @@ static int reject_and_fetch(struct repair *p, const struct recheck_item *item, s
         return fetch_again(p, b, n);
 }
 
+/* It says something of this process, and nothing of the file. */
+static bool is_passing(int error)
+{
+        return error == -ENOMEM || error == -EMFILE || error == -ENFILE || error == -EINTR;
+}
+
 static int replace(struct repair *p, const struct recheck_item *item, struct named *n)
 {
         struct recheck_item now = *item;
@@ -161,8 +170,10 @@ static int replace(struct repair *p, const struct recheck_item *item, struct nam
         if (r != 0)
                 return note(n, r < 0 ? r : -ESTALE, "it is not listed any longer");
         r = look_once_more(p, &now);
-        if (r == 0 && now.kind == RECHECK_RIGHT)
+        if (r == 0 && (now.kind == RECHECK_RIGHT || now.kind == RECHECK_MODE))
                 r = note(n, 0, "replaced meanwhile");
+        else if (r == 0 && now.kind == RECHECK_UNREADABLE && is_passing(now.error))
+                r = note(n, now.error, "it could not be looked at now: %s", strerror(-now.error));
         else if (r == 0 && now.kind != RECHECK_QUARANTINED)
                 r = reject_and_fetch(p, &now, b, n);
         else if (r == 0)
@@ -173,6 +184,8 @@ static int replace(struct repair *p, const struct recheck_item *item, struct nam
 
 static int repair_one(struct repair *p, const struct recheck_item *item, struct named *n)
 {
+        if (item->kind == RECHECK_UNREADABLE && is_passing(item->error))
+                return note(n, item->error, "it could not be looked at now: %s", strerror(-item->error));
         if (item->kind == RECHECK_MODE)
                 return set_mode(p, item, n);
         return item->blob == 0 ? set_aside(p, item, n) : replace(p, item, n);
