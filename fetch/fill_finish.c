@@ -48,10 +48,14 @@ void fill_sync_locked(struct filler *fl, struct fill *f)
 static void hash_failed_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
 {
         fill_drop_location(f); /* the next lookup is anew, and so is what follows from it */
-        if (f->hash_failures < 2)
-                f->rest = true;
-        else
+        if (f->hash_failures >= 2) {
                 fill_fail_locked(fl, f, FETCH_E_CORRUPT);
+        } else if (gate_is_offline(fl->o.gate) && !f->before_shut && !gate_parks(fl->o.gate)) {
+                fill_fail_locked(fl, f, FETCH_E_OFFLINE); /* what was held is given up, and no more will come */
+        } else {
+                f->rest = true;
+                f->progress_ms = fl->progress_ms = clock_ms(); /* hashing may have taken all of a read's time */
+        }
 }
 
 /* The bytes were wrong: they are given up, the second time for good. */

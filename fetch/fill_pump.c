@@ -179,12 +179,14 @@ static void expire_list_locked(struct filler *fl, struct list *waits, uint64_t n
         }
 }
 
-/* A read that waits for all of a large file is patient as long as that comes. */
+/* A read that waits for all of a large file is patient as long as that comes, or, while nothing of it fails, another
+ * that is before it in line: FILL_PULL brings one after the other. */
 static void prolong_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
 {
-        uint64_t progress = f->progress_ms + (uint64_t)fl->o.read_deadline_s * 1000;
+        uint64_t came = f->failures == 0 ? fl->progress_ms : f->progress_ms;
+        uint64_t progress = came + (uint64_t)fl->o.read_deadline_s * 1000;
 
-        if (!fl->o.strict || f->progress_ms == 0)
+        if (!fl->o.strict || came == 0)
                 return;
         LIST_FOREACH(node, &f->reads) {
                 struct fetch_wait *w = LIST_OWNER(node, struct fetch_wait, node);
@@ -422,6 +424,21 @@ static void let_in_locked(struct filler *fl) REQUIRES(fl->lock)
                 fill_move_locked(fl, LIST_OWNER(fl->queued.next, struct fill, node), FILL_ACTIVE);
 }
 
+/* A blob may become whole behind the filler's back: adopted with another repo's folder, or confirmed by a
+ * recheck. Who waits for it has what he wants (K2), and no transfer or job would tell him. */
+static void answer_whole_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock)
+{
+        enum blob_state state;
+
+        if (f->finishing || !fill_has_waits(f))
+                return;
+        state = blob_state(f->blob);
+        if (state != BLOB_COMPLETE && (state != BLOB_ADOPTED || fl->o.strict))
+                return;
+        f->rest = f->along = false;
+        fill_fail_locked(fl, f, 0);
+}
+
 static void plan_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
 {
         let_in_locked(fl);
@@ -441,6 +458,7 @@ static void plan_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
         LIST_FOREACH(node, &fl->active) {
                 struct fill *f = LIST_OWNER(node, struct fill, node);
 
+                answer_whole_locked(fl, f);
                 if (!fill_finish_locked(fl, f) && f->dirty && blob_sync_due(f->blob))
                         fill_sync_locked(fl, f);
                 if (f->dirty) /* what had to wait for readers, who may have stopped */
@@ -466,6 +484,7 @@ static void earliest_deadline(uint64_t *next, const struct list *waits)
 /* When to look again: 0 for not before being poked. */
 static uint64_t next_time_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
 {
+        bool parked = gate_mode(fl->o.gate) != GATE_ONLINE && gate_parks(fl->o.gate);
         uint64_t next = 0;
 
         if (gate_mode(fl->o.gate) == GATE_CLOSING)
@@ -476,8 +495,11 @@ static uint64_t next_time_locked(struct filler *fl, uint64_t now) REQUIRES(fl->l
                 earlier(&next, now + (f->dirty ? SYNC_LOOK_MS : LOOK_AGAIN_MS));
                 if (f->retry_ms > now)
                         earlier(&next, f->retry_ms);
+                if (f->finishing)
+                        continue; /* as in expire_locked(): these deadlines do not count now */
                 earliest_deadline(&next, &f->opens);
-                earliest_deadline(&next, &f->reads);
+                if (!parked)
+                        earliest_deadline(&next, &f->reads);
         }
         return next != 0 ? max_u64(next, now + 1) : 0;
 }

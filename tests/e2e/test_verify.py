@@ -192,6 +192,19 @@ def test_strict_never_gives_wrong_bytes(wfs: Weightfs, hub: Hub, content: Synthe
     assert verdicts(wfs)[0]["readers"] == []
 
 
+def test_strict_readers_of_several_files_wait_for_each_other(wfs: Weightfs, hub: Hub) -> None:
+    """One file comes after the other: who waits for his turn has more time than his deadline."""
+    files = {f"{i}.bin": Synthetic(8 * MIB + i, 70 + i) for i in range(4)}
+    hub.add_repo("model", "org/series").commit(dict(files))
+    hub.fault("bandwidth", rate=1e6)
+    wfs.start("--verify=strict", "--read-deadline", "3", "--connections", "4")
+    snapshot = wfs.snapshot("org/series")
+    readers = [subprocess.Popen(["head", "-c", "4096", str(snapshot / name)], stdout=subprocess.PIPE) for name in files]
+    for reader, content in zip(readers, files.values(), strict=True):
+        assert reader.communicate(timeout=60)[0] == content.read(0, 4096)
+        assert reader.returncode == 0
+
+
 def test_strict_waits_can_be_killed(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
     hub.fault("stall", on="content", path="model.safetensors", at=MIB // 4)
     wfs.start("--verify=strict")
