@@ -133,8 +133,10 @@ int unmount_helper_new(const char *mount_point, struct unmount_helper **ret)
                 return -errno;
         }
         h->pid = fork();
-        if (h->pid == 0)
+        if (h->pid == 0) {
+                close(fds[0]); /* K2, also where close_range(2) is refused: our own end would never end */
                 helper_main(fds[1], mount_point);
+        }
         close(fds[1]);
         if (h->pid < 0) {
                 int r = -errno;

@@ -120,6 +120,8 @@ static int filter_new(scmp_filter_ctx *ret)
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, confine_is_privileged() ? 0 : 1);
         if (r == 0) /* threads of libraries may run already */
                 r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+        if (r == 0) /* else all that the kernel says is -ECANCELED */
+                r = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
         *ret = filter;
         return r;
 }
