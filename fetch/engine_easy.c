@@ -143,7 +143,9 @@ static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sock
         (void)purpose;
         if (!t->foreign && near != 0)
                 atomic_fetch_or(p->near, near);
-        if (t->foreign && !p->proxied && (near & ~atomic_load(p->near)) != 0) {
+        /* A proxy may be on this machine. One that is link-local was noted with the endpoint's transfers; other than
+         * these, what a proxy is set for may still be reached without it (no_proxy). */
+        if (t->foreign && (near & ~atomic_load(p->near) & (p->proxied ? ENGINE_NEAR_LINK : ~0u)) != 0) {
                 t->too_near = true;
                 return CURL_SOCKET_BAD;
         }
