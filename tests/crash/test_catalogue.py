@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import Weightfs, edit_catalogue
-from hub.content import Synthetic
+from hub.content import Synthetic, as_content
 from hub.hub import Hub
 from test_lazy import wait_for
 
@@ -23,6 +23,12 @@ def flip(path: Path, rng: random.Random) -> None:
     path.write_bytes(data)
 
 
+def swap(path: Path, rng: random.Random) -> None:
+    """Two files of one size change places: what no parser of SQLite can see, only a checksum."""
+    a, b = (as_content(text).git_oid.encode() for text in ("a b", "c d"))
+    path.write_bytes(path.read_bytes().replace(a, b"?" * 40).replace(b, a).replace(b"?" * 40, b))
+
+
 DAMAGES: dict[str, Callable[[Path, random.Random], object]] = {
     "deleted": lambda path, rng: path.unlink(),
     "empty": lambda path, rng: os.truncate(path, 0),
@@ -30,6 +36,7 @@ DAMAGES: dict[str, Callable[[Path, random.Random], object]] = {
     "no database": lambda path, rng: path.write_bytes(b"precious\n" * 5000),
     "noise": lambda path, rng: path.write_bytes(rng.randbytes(100_000)),
     "flipped": flip,
+    "two etags swapped": swap,
     "noise in the log": lambda path, rng: Path(f"{path}-wal").write_bytes(rng.randbytes(50_000)),
     "a log of nothing": lambda path, rng: (path.unlink(), Path(f"{path}-wal").write_bytes(rng.randbytes(5000))),
 }
@@ -37,8 +44,9 @@ DAMAGES: dict[str, Callable[[Path, random.Random], object]] = {
 
 def fill(wfs: Weightfs, hub: Hub) -> dict[str, bytes]:
     model = Synthetic(700 * KIB, 3)
-    hub.add_repo("model", "org/a").commit({"config.json": "{}", "sub/vocab.txt": "a b", "model.safetensors": model})
-    files = {"config.json": b"{}", "sub/vocab.txt": b"a b", "model.safetensors": model.read()}
+    hub.add_repo("model", "org/a").commit({"config.json": "{}", "sub/vocab.txt": "a b", "sub/merges.txt": "c d",
+                                           "model.safetensors": model})
+    files = {"config.json": b"{}", "sub/vocab.txt": b"a b", "sub/merges.txt": b"c d", "model.safetensors": model.read()}
     read_all(wfs, files)
     wait_for(lambda: len(list(wfs.stored("org/a").glob("blobs/[0-9a-f]*"))) == len(files))
     return files

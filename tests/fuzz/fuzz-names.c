@@ -27,6 +27,18 @@ static void try_repo(const char *text)
         }
 }
 
+/* A path that leads anywhere but down. */
+static bool leads_up(const char *path)
+{
+        for (const char *p = path; *p != '\0'; p += strcspn(p, "/"), p += *p == '/') {
+                size_t n = strcspn(p, "/");
+
+                if ((n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
+                        return true;
+        }
+        return false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         char *text = malloc(size + 1);
@@ -39,7 +51,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         text[size] = '\0';
         try_repo(text);
         if (entry_path_valid(text))
-                assert(text[0] != '/' && strlen(text) <= ENTRY_PATH_MAX && !strstr(text, "//"));
+                assert(text[0] != '/' && strlen(text) <= ENTRY_PATH_MAX && !strstr(text, "//") && !leads_up(text));
+        if (entry_name_valid(text))
+                assert(!strchr(text, '/') && strlen(text) <= ENTRY_NAME_MAX && !leads_up(text));
         if (revision_valid(text))
                 assert(!strstr(text, "..") && text[0] != '/');
         if (size >= sizeof(id)) {
