@@ -35,10 +35,12 @@ static int is_named_in(struct blob *b, const struct repo *repo, bool *ret)
         struct stat there, open;
         int r = store_blob_locate(b->table->store, repo->type, repo->hub_name, b->etag, &at);
 
-        if (r == 0 && (fstatat(at.dir, at.name, &there, AT_SYMLINK_NOFOLLOW) < 0 || fstat(b->fd, &open) < 0))
-                r = -errno;
         if (r < 0)
                 return place_is_odd(r) ? 0 : r;
+        if (fstatat(at.dir, at.name, &there, AT_SYMLINK_NOFOLLOW) < 0)
+                return place_is_odd(-errno) ? 0 : -errno;
+        if (fstat(b->fd, &open) < 0)
+                return -errno;
         *ret = there.st_ino == open.st_ino && there.st_dev == open.st_dev;
         return 0;
 }
