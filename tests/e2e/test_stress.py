@@ -196,7 +196,8 @@ def test_toggling_under_load(wfs: Weightfs, hub: Hub) -> None:
             n += 1
             try:
                 with (wfs.snapshot(id_) / "model.safetensors").open("rb", buffering=0) as f:
-                    assert os.pread(f.fileno(), 65536, at) == expected[id_][at : at + 65536]
+                    got = os.pread(f.fileno(), 65536, at)  # the kernel cuts it short where a later page fails
+                    assert got and got == expected[id_][at : at + len(got)]
                 reads[0] += 1
             except OSError as e:
                 assert e.errno == errno.ENOENT, e
