@@ -179,6 +179,34 @@ void fill_fail_locked(struct filler *fl, struct fill *f, int result)
         fill_give_up_locked(fl, f);
 }
 
+void filler_job_start_locked(struct filler *fl, struct workq *q, int64_t id, void (*run)(struct work *w))
+{
+        struct filler_job *job = calloc(1, sizeof(*job));
+
+        if (!job)
+                return;
+        job->filler = fl;
+        job->id = id;
+        fl->jobs++;
+        workq_push(q, &job->work, run);
+}
+
+void filler_job_ended_locked(struct filler *fl)
+{
+        fl->jobs--;
+        pthread_cond_broadcast(&fl->quiet);
+}
+
+void filler_job_end(struct filler_job *job)
+{
+        struct filler *fl = job->filler;
+
+        lock_take(&fl->lock);
+        filler_job_ended_locked(fl);
+        lock_drop(&fl->lock);
+        free(job);
+}
+
 void fill_job_begin_locked(struct filler *fl, struct fill *f)
 {
         f->jobs++;
@@ -188,8 +216,7 @@ void fill_job_begin_locked(struct filler *fl, struct fill *f)
 void fill_job_end_locked(struct filler *fl, struct fill *f)
 {
         f->jobs--;
-        fl->jobs--;
-        pthread_cond_broadcast(&fl->quiet);
+        filler_job_ended_locked(fl);
         filler_poke_locked(fl);
 }
 

@@ -25,12 +25,6 @@ struct along_seen {
         uint64_t ms;
 };
 
-struct along_job {
-        struct work work;
-        struct filler *filler;
-        int64_t id; /* of the blob that was read, or of the new commit */
-};
-
 static void seen_free(struct along_seen **table)
 {
         struct along_seen *s, *next;
@@ -78,31 +72,7 @@ static bool look_at(struct along_seen **table, int64_t id)
         return true;
 }
 
-/* ---- jobs ---- */
-
-static void job_start_locked(struct filler *fl, struct workq *q, int64_t id, void (*run)(struct work *w))
-        REQUIRES(fl->lock)
-{
-        struct along_job *job = calloc(1, sizeof(*job));
-
-        if (!job)
-                return;
-        job->filler = fl;
-        job->id = id;
-        fl->jobs++;
-        workq_push(q, &job->work, run);
-}
-
-static void job_end(struct along_job *job)
-{
-        struct filler *fl = job->filler;
-
-        lock_take(&fl->lock);
-        fl->jobs--;
-        pthread_cond_broadcast(&fl->quiet);
-        lock_drop(&fl->lock);
-        free(job);
-}
+/* ---- walks ---- */
 
 static bool is_stopping(struct filler *fl)
 {
@@ -150,7 +120,7 @@ static void fetch_small_files(struct filler *fl, int64_t commit)
 
 static void along_run(struct work *w)
 {
-        struct along_job *job = CONTAINER_OF(w, struct along_job, work);
+        struct filler_job *job = CONTAINER_OF(w, struct filler_job, work);
         struct filler *fl = job->filler;
         int64_t commits[COMMITS_MAX] = {}, after = 0;
         uint32_t pos = 0;
@@ -171,7 +141,7 @@ static void along_run(struct work *w)
         }
         for (size_t i = 0; i < COMMITS_MAX && commits[i] != 0; i++)
                 fetch_small_files(fl, commits[i]);
-        job_end(job);
+        filler_job_end(job);
 }
 
 void filler_along(struct filler *fl, struct blob *b)
@@ -180,7 +150,7 @@ void filler_along(struct filler *fl, struct blob *b)
                 return;
         lock_take(&fl->lock);
         if (!fl->stopping && look_at(&fl->along_blobs, blob_id(b)))
-                job_start_locked(fl, fl->o.names, blob_id(b), along_run);
+                filler_job_start_locked(fl, fl->o.names, blob_id(b), along_run);
         lock_drop(&fl->lock);
 }
 
@@ -214,17 +184,17 @@ static int link_commit(struct filler *fl, int64_t commit)
 
 static void link_run(struct work *w)
 {
-        struct along_job *job = CONTAINER_OF(w, struct along_job, work);
+        struct filler_job *job = CONTAINER_OF(w, struct filler_job, work);
 
         if (link_commit(job->filler, job->id) == 0)
                 (void)catalog_commits_set_linked(job->filler->o.index->catalog, job->id, job->id);
-        job_end(job);
+        filler_job_end(job);
 }
 
 /* All listings of which that is not known, some to a transaction. */
 static void link_all_run(struct work *w)
 {
-        struct along_job *job = CONTAINER_OF(w, struct along_job, work);
+        struct filler_job *job = CONTAINER_OF(w, struct filler_job, work);
         struct catalog *c = job->filler->o.index->catalog;
         struct commit commit = {};
         int64_t first = 0;
@@ -241,14 +211,14 @@ static void link_all_run(struct work *w)
         }
         if (first != 0)
                 (void)catalog_commits_set_linked(c, first, commit.id - (r != 0));
-        job_end(job);
+        filler_job_end(job);
 }
 
 void filler_link_all(struct filler *fl)
 {
         lock_take(&fl->lock);
         if (!fl->stopping)
-                job_start_locked(fl, fl->adopt, 0, link_all_run);
+                filler_job_start_locked(fl, fl->adopt, 0, link_all_run);
         lock_drop(&fl->lock);
 }
 
@@ -257,6 +227,6 @@ void filler_new_listing(struct filler *fl, int64_t commit)
         lock_take(&fl->lock);
         along_forget_locked(fl);
         if (!fl->stopping)
-                job_start_locked(fl, fl->verify, commit, link_run);
+                filler_job_start_locked(fl, fl->verify, commit, link_run);
         lock_drop(&fl->lock);
 }

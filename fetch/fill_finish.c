@@ -190,12 +190,6 @@ static void verify_idly(struct filler *fl, struct blob *b)
         (void)verify_adopted(fl, b);
 }
 
-static void job_ended_locked(struct filler *fl) REQUIRES(fl->lock)
-{
-        fl->jobs--;
-        pthread_cond_broadcast(&fl->quiet);
-}
-
 static void adopt_run(struct work *w)
 {
         struct verify_job *job = CONTAINER_OF(w, struct verify_job, work);
@@ -205,7 +199,7 @@ static void adopt_run(struct work *w)
         blob_unref(job->blob);
         lock_take(&fl->lock);
         HASH_DEL(fl->verifying, job);
-        job_ended_locked(fl);
+        filler_job_ended_locked(fl);
         lock_drop(&fl->lock);
         free(job);
 }
@@ -234,7 +228,7 @@ static void walk_run(struct work *w)
                 workq_push(fl->adopt, &fl->walk, walk_run);
         } else {
                 fl->walking = false;
-                job_ended_locked(fl);
+                filler_job_ended_locked(fl);
         }
         lock_drop(&fl->lock);
 }

@@ -172,6 +172,18 @@ bool fill_all_held(struct fill *f);
 bool fill_answers(const struct fill *f, uint64_t start, uint64_t end);
 /* Somebody waits for all of it. */
 bool fill_whole_awaited(const struct fill *f);
+/* What is done for the filler outside its lock counts in filler.jobs; it stays until there is none. This is one
+ * that knows no more than an id (of a blob, a commit), on the heap. Without memory it is not done. */
+struct filler_job {
+        struct work work;
+        struct filler *filler;
+        int64_t id;
+};
+void filler_job_start_locked(struct filler *fl, struct workq *q, int64_t id, void (*run)(struct work *w))
+        REQUIRES(fl->lock);
+void filler_job_end(struct filler_job *job); /* frees it */
+void filler_job_ended_locked(struct filler *fl) REQUIRES(fl->lock); /* any kind */
+/* One that is a fill's, which stays too. */
 void fill_job_begin_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 void fill_job_end_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 /* Queues a blob to be fetched whole at pull priority with nobody waiting. */

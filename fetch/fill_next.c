@@ -14,12 +14,6 @@
 
 #define FILL_NEXT_MAX PLAN_WINDOW_MAX
 
-struct next_job {
-        struct work work;
-        struct filler *filler;
-        int64_t id; /* of the blob that is read */
-};
-
 bool fill_next_missing(const struct fill *f)
 {
         struct range hole;
@@ -81,7 +75,7 @@ static bool find_next(struct catalog *c, int64_t blob, struct entry *ret)
 
 static void next_run(struct work *w)
 {
-        struct next_job *job = CONTAINER_OF(w, struct next_job, work);
+        struct filler_job *job = CONTAINER_OF(w, struct filler_job, work);
         struct filler *fl = job->filler;
         struct entry next;
         struct blob *b;
@@ -90,11 +84,7 @@ static void next_run(struct work *w)
                 want_beginning(fl, b);
                 blob_unref(b);
         }
-        lock_take(&fl->lock);
-        fl->jobs--;
-        pthread_cond_broadcast(&fl->quiet);
-        lock_drop(&fl->lock);
-        free(job);
+        filler_job_end(job);
 }
 
 /* In the second half of a blob that is being loaded, of which a stream has read a quarter. */
@@ -112,16 +102,8 @@ static bool is_read_on(const struct fill *f, uint64_t end)
 
 void fill_next_locked(struct filler *fl, struct fill *f, uint64_t end)
 {
-        struct next_job *job;
-
         if (f->next_sought || fl->o.complete == COMPLETE_NEVER || !is_read_on(f, end))
                 return;
         f->next_sought = true;
-        job = calloc(1, sizeof(*job));
-        if (!job)
-                return;
-        job->filler = fl;
-        job->id = f->id;
-        fl->jobs++;
-        workq_push(fl->o.names, &job->work, next_run);
+        filler_job_start_locked(fl, fl->o.names, f->id, next_run);
 }
