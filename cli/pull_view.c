@@ -77,11 +77,11 @@ struct pull_view *pull_view_free(struct pull_view *v)
         return NULL;
 }
 
-static size_t columns_of(const struct pull_view *v)
+size_t view_columns(FILE *out)
 {
         struct winsize size;
 
-        if (ioctl(fileno(v->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        if (ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
                 return size.ws_col - 1u; /* a full line would wrap on some terminals */
         return 79;
 }
@@ -105,7 +105,7 @@ static void draw_line(struct pull_view *v, const struct progress_line *l, const 
 {
         char line[PROGRESS_MAX];
 
-        progress_format(l, columns_of(v), line);
+        progress_format(l, view_columns(v->out), line);
         if (v->colour && style)
                 fprintf(v->out, "%s%s\033[0m\n", style, line);
         else

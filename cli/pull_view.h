@@ -25,6 +25,8 @@ void pull_view_event(struct pull_view *v, const json_t *event, uint64_t now_ms);
 /* The last frame is wiped, so that other output can follow. */
 void pull_view_end(struct pull_view *v);
 
+/* Columns that a line on @out may have. */
+size_t view_columns(FILE *out);
 /* True when @out is a terminal with cursor movements; NO_COLOR (no-color.org) decides on colour. */
 bool view_wants_bars(FILE *out);
 bool view_wants_colour(FILE *out);

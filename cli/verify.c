@@ -46,13 +46,22 @@ struct verify {
 
 /* ---- the plan ---- */
 
+/* CATALOG_E_NONE: its row is gone meanwhile. */
+static int plan_repo(struct verify *v, const struct repo *repo)
+{
+        struct index *ix = &v->service->index;
+        bool found;
+        int r = repo->scanned ? 0 : adopt_repo(ix->catalog, ix->store, repo->id, &found);
+
+        return r == 0 ? recheck_plan_repo(&v->plan, ix, repo) : r;
+}
+
 static int plan_one(struct verify *v, const char *name, struct errmsg *err)
 {
         char repo_name[REPO_NAME_MAX + 1], revision[REVISION_MAX + 1];
         struct index *ix = &v->service->index;
         enum repo_type type;
         struct repo repo;
-        bool found;
         int r;
 
         if (!repo_parse(name, &type, repo_name, revision) || revision[0] != '\0')
@@ -60,11 +69,11 @@ static int plan_one(struct verify *v, const char *name, struct errmsg *err)
                                   "'%s' is not a repo; write Org/Name, datasets/Org/Name or spaces/Org/Name",
                                   name);
         r = catalog_repo_find(ix->catalog, type, repo_name, &repo);
-        if (r == 0 && !repo.scanned)
-                r = adopt_repo(ix->catalog, ix->store, repo.id, &found);
+        if (r == 0)
+                r = plan_repo(v, &repo);
         if (r > 0)
                 return errmsg_set(err, -ENOENT, "%s is not known here: the store holds nothing of it", name);
-        return r == 0 ? recheck_plan_repo(&v->plan, ix, &repo) : r;
+        return r;
 }
 
 static int plan_all(struct verify *v)
@@ -76,14 +85,8 @@ static int plan_all(struct verify *v)
                 struct repo repo = {};
 
                 while (r >= 0 && !v->cancel &&
-                       (r = catalog_repo_next(ix->catalog, (enum repo_type)type, repo.id, &repo)) == 0) {
-                        bool found;
-
-                        if (!repo.scanned)
-                                r = adopt_repo(ix->catalog, ix->store, repo.id, &found);
-                        if (r == 0)
-                                r = recheck_plan_repo(&v->plan, ix, &repo);
-                }
+                       (r = catalog_repo_next(ix->catalog, (enum repo_type)type, repo.id, &repo)) == 0)
+                        r = plan_repo(v, &repo);
         }
         return r < 0 ? r : 0;
 }

@@ -4,23 +4,13 @@
 #include "cli/verify_view.h"
 
 #include "cli/jsonio.h"
+#include "cli/pull_view.h"
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #define BAR_MS 100
 #define PLAIN_MS 10000
-
-static size_t columns_of(const struct verify_view *v)
-{
-        struct winsize size;
-
-        if (ioctl(fileno(v->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-                return size.ws_col - 1u; /* a full line would wrap on some terminals */
-        return 79;
-}
 
 void verify_view_end(struct verify_view *v)
 {
@@ -61,7 +51,7 @@ static void draw(struct verify_view *v, const json_t *event, uint64_t now_ms)
                                                  .size = v->size,
                                                  .rate = v->meter.rate,
                                                  .left = meter_left(&v->meter, v->size - read) },
-                        columns_of(v), line);
+                        view_columns(v->out), line);
         if (v->bars)
                 verify_view_end(v);
         fprintf(v->out, "%s\n", line);
