@@ -158,10 +158,12 @@ struct fetch_status {
 };
 void fetch_get_status(struct fetch *f, struct fetch_status *ret);
 
+#define FETCH_REPO_TEXT (REPO_NAME_MAX + 12) /* "models/Org/Name" */
+
 struct fetch_fill_info {
         int64_t blob;
         char etag[ETAG_MAX + 1];
-        char repo[REPO_NAME_MAX + 12]; /* "models/Org/Name" */
+        char repo[FETCH_REPO_TEXT];
         char path[ENTRY_PATH_MAX + 1];
         uint64_t size, held;
         unsigned transfers, readers;
@@ -183,7 +185,7 @@ struct fetch_verdict {
         enum fetch_outcome outcome;
         int64_t at; /* wall seconds */
         int64_t blob;
-        char repo[REPO_NAME_MAX + 12]; /* "models/Org/Name" */
+        char repo[FETCH_REPO_TEXT];
         char path[ENTRY_PATH_MAX + 1];
         char etag[ETAG_MAX + 1];
         char got[ETAG_MAX + 1]; /* the wrong hash; "": not even the size was right */

@@ -260,6 +260,15 @@ static int wait_for_locked(struct filler *fl, struct fill *f, struct list *list,
         return FETCH_PENDING;
 }
 
+/* The blob's fill, for somebody who is about to wait. 0, -ECANCELED or -ENOMEM. */
+static int claim_locked(struct filler *fl, struct blob *b, struct fill **ret) REQUIRES(fl->lock)
+{
+        if (fl->stopping)
+                return -ECANCELED;
+        *ret = fill_get_locked(fl, b);
+        return *ret ? 0 : -ENOMEM;
+}
+
 static uint64_t deadline_in(unsigned seconds)
 {
         return clock_ms() + (uint64_t)seconds * 1000;
@@ -296,13 +305,12 @@ static int open_filling(struct filler *fl, struct blob *b, fetch_done_fn done, v
                         struct fetch_wait **ret_wait)
 {
         struct fill *f;
-        int r = 0;
+        int r;
 
         lock_take(&fl->lock);
-        f = fl->stopping ? NULL : fill_get_locked(fl, b);
-        if (!f)
-                r = fl->stopping ? -ECANCELED : -ENOMEM;
-        else if (!fill_location_good(f, clock_ms()) || !gate_reached_within(fl->o.gate, HUB_FRESH_MS))
+        r = claim_locked(fl, b, &f);
+        if (r == 0 &&
+            (!fill_location_good(f, clock_ms()) || !gate_reached_within(fl->o.gate, HUB_FRESH_MS)))
                 r = wait_for_locked(fl, f, &f->opens, deadline_in(fl->o.lookup_deadline_s), done, arg,
                                     ret_wait, NULL);
         lock_drop(&fl->lock);
@@ -314,13 +322,11 @@ static int await_verdict(struct filler *fl, struct blob *b, fetch_done_fn done, 
                          struct fetch_wait **ret_wait)
 {
         struct fill *f;
-        int r = 0;
+        int r;
 
         lock_take(&fl->lock);
-        f = fl->stopping ? NULL : fill_get_locked(fl, b);
-        if (!f)
-                r = fl->stopping ? -ECANCELED : -ENOMEM;
-        else if (blob_state(b) == BLOB_ADOPTED) /* else just now */
+        r = claim_locked(fl, b, &f);
+        if (r == 0 && blob_state(b) == BLOB_ADOPTED) /* else just now */
                 r = wait_for_locked(fl, f, &f->wholes, deadline_in(fl->o.read_deadline_s), done, arg,
                                     ret_wait, NULL);
         if (r == FETCH_PENDING) /* needs no network, whatever is queued for that */
@@ -432,11 +438,9 @@ int filler_read(struct filler *fl, struct blob *b, uint64_t start, uint64_t end,
         if (state == BLOB_QUARANTINED)
                 return FETCH_E_CORRUPT;
         lock_take(&fl->lock);
-        f = fl->stopping ? NULL : fill_get_locked(fl, b);
-        if (f)
+        r = claim_locked(fl, b, &f);
+        if (r == 0)
                 r = read_locked(fl, f, start, end, done, arg, ret_wait);
-        else
-                r = fl->stopping ? -ECANCELED : -ENOMEM;
         lock_drop(&fl->lock);
         if (r == 0 || r == FETCH_PENDING)
                 filler_along(fl, b);
@@ -460,12 +464,8 @@ int filler_whole(struct filler *fl, struct blob *b, fetch_done_fn done, void *ar
         if (r < 0)
                 return r;
         lock_take(&fl->lock);
-        f = fl->stopping ? NULL : fill_get_locked(fl, b);
-        if (!f)
-                r = fl->stopping ? -ECANCELED : -ENOMEM;
-        else if (blob_state_whole(blob_state(b))) /* just now: nobody would answer */
-                r = 0;
-        else
+        r = claim_locked(fl, b, &f);
+        if (r == 0 && !blob_state_whole(blob_state(b))) /* else just now: nobody would answer */
                 r = wait_for_locked(fl, f, &f->wholes, deadline_in(fl->o.read_deadline_s), done, arg,
                                     ret_wait, NULL);
         lock_drop(&fl->lock);

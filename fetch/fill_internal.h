@@ -189,6 +189,12 @@ void fill_job_end_locked(struct filler *fl, struct fill *f) REQUIRES(fl->lock);
 /* Queues a blob to be fetched whole at pull priority with nobody waiting. */
 void fill_want_along(struct filler *fl, struct blob *b);
 
+/* ---- fill_life.c ---- */
+
+/* The first place that lists a blob, for people: @repo holds FETCH_REPO_TEXT bytes, @path ENTRY_PATH_MAX + 1.
+ * False, and nothing written: it is known by its etag alone. Without the lock. */
+bool fill_name_place(struct filler *fl, int64_t blob, char *repo, char *path);
+
 /* ---- fill_transfer.c ---- */
 
 struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f, enum fill_class class,

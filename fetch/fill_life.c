@@ -59,21 +59,27 @@ static int snapshot(struct filler *fl, struct fetch_fill_info **ret, size_t *ret
         return 0;
 }
 
+bool fill_name_place(struct filler *fl, int64_t blob, char *repo, char *path)
+{
+        struct repo place;
+        struct commit commit;
+        struct entry entry;
+
+        if (catalog_blob_place_next(fl->o.index->catalog, blob, 0, 0, &place, &commit, &entry) != 0)
+                return false;
+        snprintf(repo, FETCH_REPO_TEXT, "%s/%s", repo_type_plural(place.type), place.name);
+        snprintf(path, ENTRY_PATH_MAX + 1, "%s", entry.path);
+        return true;
+}
+
 int filler_fills(struct filler *fl, struct fetch_fill_info **ret, size_t *ret_count)
 {
         int r = snapshot(fl, ret, ret_count);
 
         for (size_t i = 0; r == 0 && i < *ret_count; i++) {
                 struct fetch_fill_info *info = &(*ret)[i];
-                struct repo repo;
-                struct commit commit;
-                struct entry entry;
 
-                if (catalog_blob_place_next(fl->o.index->catalog, info->blob, 0, 0, &repo, &commit, &entry) !=
-                    0)
-                        continue; /* known by its etag alone */
-                snprintf(info->repo, sizeof(info->repo), "%s/%s", repo_type_plural(repo.type), repo.name);
-                snprintf(info->path, sizeof(info->path), "%s", entry.path);
+                fill_name_place(fl, info->blob, info->repo, info->path);
         }
         return r;
 }

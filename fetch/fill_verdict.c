@@ -95,16 +95,10 @@ static void say(const struct fetch_verdict *v)
 
 static void name_place(struct filler *fl, struct fetch_verdict *v)
 {
-        CLEANUP_FREE struct entry *entry = calloc(1, sizeof(*entry));
-        struct commit commit;
-        struct repo repo;
-
-        snprintf(v->repo, sizeof(v->repo), "blob");
-        snprintf(v->path, sizeof(v->path), "%s", v->etag); /* known by its etag alone */
-        if (!entry || catalog_blob_place_next(fl->o.index->catalog, v->blob, 0, 0, &repo, &commit, entry) != 0)
+        if (fill_name_place(fl, v->blob, v->repo, v->path))
                 return;
-        snprintf(v->repo, sizeof(v->repo), "%s/%s", repo_type_plural(repo.type), repo.name);
-        snprintf(v->path, sizeof(v->path), "%s", entry->path);
+        snprintf(v->repo, sizeof(v->repo), "blob");
+        snprintf(v->path, sizeof(v->path), "%s", v->etag);
 }
 
 /* Readers of before stay named when the same blob comes to its end. */
