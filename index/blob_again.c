@@ -11,8 +11,6 @@
  */
 #include "index/blob_internal.h"
 
-#include "base/fault.h"
-
 #include <errno.h>
 #include <string.h>
 
@@ -75,7 +73,7 @@ int blob_write_compared(struct blob *b, int fd, const char *buf, uint64_t len, u
                                 continue;
                         note_differing(b, old, buf + done, n, offset + done);
                 }
-                r = FAULT("blob.write") ? -ENOSPC : pwrite_all(fd, buf + done, n, offset + done);
+                r = blob_put(fd, buf + done, n, offset + done);
         }
         return r;
 }

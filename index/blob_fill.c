@@ -306,6 +306,11 @@ static void note_failed_write(struct blob *b, const struct range *tried)
         lock_drop(&b->lock);
 }
 
+int blob_put(int fd, const char *buf, uint64_t len, uint64_t offset)
+{
+        return FAULT("blob.write") ? -ENOSPC : pwrite_all(fd, buf, len, offset);
+}
+
 static int write_hole(struct blob *b, int fd, const char *buf, const struct range *hole)
 {
         bool doubt;
@@ -315,7 +320,7 @@ static int write_hole(struct blob *b, int fd, const char *buf, const struct rang
         lock_drop(&b->lock);
         if (doubt)
                 return blob_write_compared(b, fd, buf, hole->end - hole->start, hole->start);
-        return FAULT("blob.write") ? -ENOSPC : pwrite_all(fd, buf, hole->end - hole->start, hole->start);
+        return blob_put(fd, buf, hole->end - hole->start, hole->start);
 }
 
 int blob_write(struct blob *b, const void *buf, size_t len, uint64_t offset)

@@ -243,6 +243,14 @@ static int reject_adopted(struct blob *b)
         return r < 0 ? r : BLOB_E_HASH;
 }
 
+int blob_complete_adopted(struct blob *b)
+{
+        /* a crash between 2 and 3 may have left some links out */
+        int r = b->table->store->read_only ? 0 : blob_link_places(b);
+
+        return r == 0 ? blob_set_state(b, BLOB_COMPLETE) : r;
+}
+
 static int verify_adopted(struct blob *b, const atomic_bool *cancel)
 {
         enum blob_state state = blob_state(b);
@@ -258,10 +266,7 @@ static int verify_adopted(struct blob *b, const atomic_bool *cancel)
                 blob_note_wrong(b, hex);
                 return reject_adopted(b);
         }
-        /* a crash between 2 and 3 may have left some out */
-        r = b->table->store->read_only ? 0 : blob_link_places(b);
-        if (r == 0)
-                r = blob_set_state(b, BLOB_COMPLETE);
+        r = blob_complete_adopted(b);
         if (r == 0) {
                 lock_take(&b->io);
                 blob_remove_partial(b);

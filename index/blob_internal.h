@@ -133,6 +133,8 @@ void blob_forget_readers_locked(struct blob *b) REQUIRES(b->lock);
 /* ---- becoming whole (blob_finish.c) ---- */
 
 bool blob_same_file(int a, int b);
+/* All bytes of an adopted blob are right: its links, and complete. The caller holds finish. */
+int blob_complete_adopted(struct blob *b);
 /* Sets aside the file that is open, under every name it has; another file of the name stays. */
 int blob_quarantine_whole(struct blob *b);
 
@@ -144,6 +146,8 @@ int blob_find_again(struct blob *b);
 
 /* ---- filling (blob_fill.c) ---- */
 
+/* Writes into a partial file: 0, -ENOSPC or another of write(2)'s. */
+int blob_put(int fd, const char *buf, uint64_t len, uint64_t offset);
 /* Loads what partial/INSTANCE holds of the blob; nothing there is fine. */
 int blob_load_partial(struct blob *b);
 /* Makes sure that there is a partial file and a map. 0 also when the blob is whole. */

@@ -18,11 +18,8 @@ int blob_confirm(struct blob *b, int fd)
         int r = 0;
 
         lock_take(&b->finish);
-        if (blob_state(b) == BLOB_ADOPTED && blob_same_file(fd, blob_fd(b))) {
-                r = b->table->store->read_only ? 0 : blob_link_places(b);
-                if (r == 0)
-                        r = blob_set_state(b, BLOB_COMPLETE);
-        }
+        if (blob_state(b) == BLOB_ADOPTED && blob_same_file(fd, blob_fd(b)))
+                r = blob_complete_adopted(b);
         lock_drop(&b->finish);
         return r;
 }
