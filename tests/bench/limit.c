@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #define PIECE (512u << 10) /* received at once */
+#define WRITE_PIECE (64u << 10) /* as weightfs does: see PUT_PIECE in index/blob_fill.c */
 #define THREADS 4
 #define FILE_NODE 2
 #define REQUEST_MAX (64u << 10)
@@ -92,8 +93,11 @@ static int ask(void)
 
 static void store_piece(const char *data, size_t len)
 {
-        if (pwrite(file, data, len, (off_t)have) != (ssize_t)len) /* have: only this thread changes it */
-                die(store);
+        for (size_t done = 0, n; done < len; done += n) {
+                n = len - done < WRITE_PIECE ? len - done : WRITE_PIECE;
+                if (pwrite(file, data + done, n, (off_t)(have + done)) != (ssize_t)n) /* have: only this thread's */
+                        die(store);
+        }
         pthread_mutex_lock(&lock);
         have += len;
         pthread_cond_broadcast(&came);
