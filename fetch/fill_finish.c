@@ -7,6 +7,7 @@
 #define LOG_COMPONENT "fill"
 #include "base/clock.h"
 #include "base/log.h"
+#include "index/ref_store.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -122,6 +123,16 @@ static void finish_adopted(struct fill *f)
         filler_leave(fl);
 }
 
+/* In the store, a ref may move on to its commit only now. */
+static void store_refs(struct blob *b)
+{
+        int r = blob_store_refs(b);
+
+        if (r < 0 && r != -EROFS)
+                log_ratelimited(LOG_LEVEL_WARN, "blob %.12s: refs cannot be stored: %s", blob_etag(b),
+                                errmsg_get(NULL, r));
+}
+
 static void finish_run(struct work *w)
 {
         struct fill *f = CONTAINER_OF(w, struct fill, finish_work);
@@ -143,6 +154,8 @@ static void finish_run(struct work *w)
         }
         if (r == 0 && f->hash_failures > 0)
                 filler_verdict(fl, f->blob, FETCH_VERDICT_MENDED);
+        if (r == 0)
+                store_refs(f->blob);
         if (r == 0 && ev->blob_whole) /* first, so that who waited finds the new node */
                 ev->blob_whole(ev->arg, f->id);
         lock_take(&fl->lock);

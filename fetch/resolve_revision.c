@@ -15,6 +15,7 @@
 #define LOG_COMPONENT "resolve"
 #include "base/clock.h"
 #include "base/log.h"
+#include "index/ref_store.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -84,7 +85,8 @@ static void end_judged(struct flight *f, int r)
 
 /* ---- recording ---- */
 
-/* R3: called when the listing is known. The store first, so that the catalogue never knows more. */
+/* R3: called when the listing is known. In the store it stands for what was held before until as much is held of the
+ * new commit. */
 static int record_ref(struct flight *f, const struct commit *commit)
 {
         struct index *ix = f->rs->o.index;
@@ -93,12 +95,14 @@ static int record_ref(struct flight *f, const struct commit *commit)
 
         if (is_commit(f->revision))
                 return 0;
-        r = store_ref_put(ix->store, f->type, f->repo.hub_name, f->revision, f->sha);
+        r = catalog_ref_set(ix->catalog, f->repo.id, f->revision, commit->id, clock_wall_s(), &ref);
+        if (r != 0)
+                return r > 0 ? -EIO : r;
+        r = ref_store(ix->catalog, ix->store, &f->repo, &ref);
         if (r < 0 && r != -EROFS)
                 log_ratelimited(LOG_LEVEL_WARN, "%s/%s: the ref %s cannot be stored: %s",
                                 repo_type_plural(f->type), f->repo.name, f->revision, errmsg_get(NULL, r));
-        r = catalog_ref_set(ix->catalog, f->repo.id, f->revision, commit->id, clock_wall_s(), &ref);
-        return r > 0 ? -EIO : r;
+        return 0;
 }
 
 static int write_tree(const void *arg, FILE *to)

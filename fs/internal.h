@@ -126,6 +126,9 @@ int tree_link_target(struct fs *fs, struct node n, char *ret);
 bool show_entry(struct fs *fs, const struct entry *e);
 bool show_blob(struct fs *fs, const struct blob_row *row);
 int show_commit(struct fs *fs, int64_t commit, bool *ret);
+/* The same for the commit that @ref stands for; offline that may be the one before, and @ref says so then. 1: it was
+ * replaced meanwhile. */
+int show_ref(struct fs *fs, struct ref *ref, bool *ret);
 int show_repo(struct fs *fs, const struct repo *repo, bool *ret);
 
 /* The node that a listing's entry has in the view of which @dir is a folder. */

@@ -67,9 +67,9 @@ static int need_ref(struct request *rq, int64_t repo, const char *name, struct r
         r = catalog_ref_find(rq->fs->catalog, repo, name, ret);
         if (r != 0)
                 return row_absent(r);
-        r = show_commit(rq->fs, ret->commit, &show);
-        if (r < 0)
-                return r;
+        r = show_ref(rq->fs, ret, &show);
+        if (r != 0)
+                return row_absent(r);
         return show ? 0 : FETCH_E_OFFLINE;
 }
 

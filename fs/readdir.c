@@ -144,7 +144,7 @@ static int step_view(struct fs *fs, struct step *s, uint64_t cookie, const struc
                 s->name_only = true;
                 return step_dir(fs, s, cookie, name, node_of(NODE_REPO, repo->id, 0));
         }
-        r = show_commit(fs, ref.commit, &show);
+        r = show_ref(fs, &ref, &show);
         if (r != 0)
                 return r;
         return show ? step_dir(fs, s, cookie, name, node_of(NODE_PLAIN_DEFAULT, ref.commit, 0)) : 1;

@@ -40,7 +40,7 @@ static int show_ref_dir(struct fs *fs, const struct ref_dir *row, bool *ret)
                 if (strncmp(ref.name, row->path, len) != 0 || ref.name[len] != '/')
                         return 0;
                 strcpy(after, ref.name);
-                r = show_commit(fs, ref.commit, ret);
+                r = show_ref(fs, &ref, ret);
                 if (r < 0)
                         return r;
                 if (r > 0)
@@ -61,7 +61,7 @@ static int next_plain_ref(struct fs *fs, int64_t repo, const char *prefix, struc
                 bool show = false;
 
                 if (name)
-                        r = show_commit(fs, ref.commit, &show);
+                        r = show_ref(fs, &ref, &show);
                 if (r > 0) /* the commit was replaced, and the ref with it */
                         r = 0;
                 else if (r == 0 && show)

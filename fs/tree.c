@@ -420,6 +420,22 @@ int show_commit(struct fs *fs, int64_t commit, bool *ret)
         return catalog_commit_usable_offline(fs->catalog, commit, ret);
 }
 
+int show_ref(struct fs *fs, struct ref *ref, bool *ret)
+{
+        struct commit commit;
+        int r;
+
+        *ret = true;
+        if (!fetch_is_offline(fs->fetch))
+                return 0;
+        r = catalog_ref_stands_for(fs->catalog, ref, &commit);
+        if (r != 0)
+                return r;
+        ref->commit = commit.id;
+        memcpy(ref->sha, commit.sha, sizeof(ref->sha));
+        return show_commit(fs, ref->commit, ret);
+}
+
 /* A repo is shown offline when one of its commits is, or when nobody has looked at its folder yet. */
 int show_repo(struct fs *fs, const struct repo *repo, bool *ret)
 {

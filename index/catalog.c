@@ -133,7 +133,10 @@ static const char schema_3[] =
 /* verified: when the content was last found to be right, in seconds; 0: not known. */
 static const char schema_4[] = "ALTER TABLE blob ADD COLUMN verified INTEGER NOT NULL DEFAULT 0;";
 
-const char *const catalog_steps[CATALOG_VERSION] = { schema_1, schema_2, schema_3, schema_4 };
+/* kept: see catalog_ref_kept.c. */
+static const char schema_5[] = "ALTER TABLE ref ADD COLUMN kept INTEGER;";
+
+const char *const catalog_steps[CATALOG_VERSION] = { schema_1, schema_2, schema_3, schema_4, schema_5 };
 
 /* ---- what the file looks like before SQLite touches it ---- */
 

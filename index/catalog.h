@@ -63,6 +63,7 @@ struct ref {
         char name[REVISION_MAX + 1]; /* "main", "v1.0", "refs/pr/1" */
         int64_t commit;
         char sha[COMMIT_HEX + 1];
+        int64_t kept;    /* the commit that it stood for before, while that may be the one to show offline; 0: none */
         int64_t checked; /* when the hub last said so; 0: never (adopted) */
 };
 
@@ -188,6 +189,16 @@ int catalog_ref_next(struct catalog *c, int64_t repo, const char *after, struct 
  * folders of its name become rows too. CATALOG_E_NONE: no such commit. */
 int catalog_ref_set(struct catalog *c, int64_t repo, const char *name, int64_t commit, int64_t checked,
                     struct ref *ret);
+/*
+ * The commit that @ref stands for where only what is held counts (offline, in a plain cache): its own, unless the one
+ * before (kept) can be loaded and its own lacks a file that was held of that. @ref as it was read. 0, CATALOG_E_NONE: the
+ * commit was replaced meanwhile.
+ */
+int catalog_ref_stands_for(struct catalog *c, const struct ref *ref, struct commit *ret);
+/* The ref with the smallest name above @after ("": the first) that names @commit and still keeps another. */
+int catalog_ref_keeping_next(struct catalog *c, int64_t commit, const char *after, struct ref *ret);
+/* Its own commit it is from now on: nothing is kept any more. */
+int catalog_ref_settle(struct catalog *c, const struct ref *ref);
 int catalog_ref_remove(struct catalog *c, int64_t repo, const char *name); /* absent is fine */
 int catalog_ref_dir_find(struct catalog *c, int64_t repo, const char *path, struct ref_dir *ret);
 int catalog_ref_dir_get(struct catalog *c, int64_t id, struct ref_dir *ret);

@@ -189,11 +189,13 @@ static int commit_insert(struct conn *k, struct commit *commit, const struct lis
 static int refs_follow(struct conn *k, int64_t from, int64_t to)
 {
         int64_t id;
+        int r = db_exec(k, "UPDATE ref SET kept = ?2 WHERE kept = ?1", PARAMS(P_INT(from), P_INT(to)));
 
-        return db_insert(k,
-                         "INSERT OR REPLACE INTO ref (repo, name, commit_id, checked)"
-                         " SELECT repo, name, ?2, checked FROM ref WHERE commit_id = ?1 ORDER BY id",
-                         PARAMS(P_INT(from), P_INT(to)), &id);
+        return r < 0 ? r
+                     : db_insert(k,
+                                 "INSERT OR REPLACE INTO ref (repo, name, commit_id, checked, kept)"
+                                 " SELECT repo, name, ?2, checked, kept FROM ref WHERE commit_id = ?1 ORDER BY id",
+                                 PARAMS(P_INT(from), P_INT(to)), &id);
 }
 
 /* True when @known stays as it is, whatever is offered. */

@@ -3,7 +3,7 @@
  *
  * catalog.c holds opening and damage, catalog_db.c SQLite, catalog_vfs.c the checksums of its pages,
  * catalog_repo.c repos and orgs,
- * catalog_ref.c refs, catalog_commit.c commits and entries, catalog_listing.c the making of a
+ * catalog_ref.c refs, catalog_ref_kept.c what they stand for offline, catalog_commit.c commits and entries, catalog_listing.c the making of a
  * listing, catalog_blob.c blobs.
  *
  * Locks      write_lock, then pool_lock; nobody takes them the other way round, nor both for
@@ -155,7 +155,7 @@ void txn_abort(struct txn *t);
 
 /* ---- schema ---- */
 
-#define CATALOG_VERSION 4 /* user_version */
+#define CATALOG_VERSION 5 /* user_version */
 extern const char *const catalog_steps[CATALOG_VERSION];
 
 /* Brings the file to version @count: step n makes version n + 1. All or nothing. */
@@ -167,6 +167,13 @@ int repo_load(struct conn *k, int64_t id, struct repo *ret);
 int commit_load(struct conn *k, int64_t id, struct commit *ret);
 int entry_load(struct conn *k, int64_t commit, uint32_t pos, struct entry *ret);
 int blob_load(struct conn *k, int64_t id, struct blob_row *ret);
+
+/* ---- what refs stand for (catalog_ref_kept.c) ---- */
+
+/* catalog_ref_stands_for() on any connection. */
+int ref_stands_for(struct conn *k, const struct ref *ref, int64_t *ret);
+/* What @ref is to keep when it moves on to the commit @next; 0: nothing. */
+int ref_to_keep(struct conn *k, const struct ref *ref, int64_t next, int64_t *ret);
 
 /* ---- listings (catalog_listing.c) ---- */
 

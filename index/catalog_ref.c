@@ -10,8 +10,8 @@
 #include <string.h>
 
 #define REF_SELECT                                                                                           \
-        "SELECT r.id, r.repo, r.name, r.commit_id, c.sha, r.checked FROM ref r JOIN commits c ON c.id = "    \
-        "r.commit_id "
+        "SELECT r.id, r.repo, r.name, r.commit_id, c.sha, r.checked, r.kept FROM ref r JOIN commits c ON"    \
+        " c.id = r.commit_id "
 
 static int row_ref(sqlite3_stmt *st, void *ret)
 {
@@ -20,6 +20,7 @@ static int row_ref(sqlite3_stmt *st, void *ret)
                 .repo = sqlite3_column_int64(st, 1),
                 .commit = sqlite3_column_int64(st, 3),
                 .checked = sqlite3_column_int64(st, 5),
+                .kept = sqlite3_column_int64(st, 6), /* null reads as 0 */
         };
         int r;
 
@@ -55,6 +56,13 @@ int catalog_refs(struct catalog *c, int64_t repo, int64_t after, struct catalog_
                                 PARAMS(P_INT(repo), P_INT(after)), row_ref, ret);
 }
 
+int catalog_ref_keeping_next(struct catalog *c, int64_t commit, const char *after, struct ref *ret)
+{
+        return catalog_get(c, REF_SELECT
+                           "WHERE r.commit_id = ?1 AND r.kept IS NOT NULL AND r.name > ?2 ORDER BY r.name LIMIT 1",
+                           PARAMS(P_INT(commit), P_TEXT(after)), row_ref, ret);
+}
+
 /* ---- changing ---- */
 
 static int ref_dirs_put(struct conn *k, int64_t repo, const char *name)
@@ -75,14 +83,18 @@ static int ref_dirs_put(struct conn *k, int64_t repo, const char *name)
         return r;
 }
 
-static int ref_replace(struct conn *k, int64_t repo, const char *name, int64_t commit, int64_t checked)
+/* @old: its value until now, NULL: it is new. */
+static int ref_replace(struct conn *k, const struct ref *old, int64_t repo, const char *name, int64_t commit,
+                       int64_t checked)
 {
-        int64_t id;
-        int r;
+        int64_t kept = 0, id;
+        int r = old ? ref_to_keep(k, old, commit, &kept) : 0;
 
-        r = db_insert(k,
-                      "INSERT OR REPLACE INTO ref (repo, name, commit_id, checked) VALUES (?1, ?2, ?3, ?4)",
-                      PARAMS(P_INT(repo), P_TEXT(name), P_INT(commit), P_INT(checked)), &id);
+        if (r == 0)
+                r = db_insert(k,
+                              "INSERT OR REPLACE INTO ref (repo, name, commit_id, checked, kept)"
+                              " VALUES (?1, ?2, ?3, ?4, nullif(?5, 0))",
+                              PARAMS(P_INT(repo), P_TEXT(name), P_INT(commit), P_INT(checked), P_INT(kept)), &id);
         return r == 0 ? ref_dirs_put(k, repo, name) : r;
 }
 
@@ -93,7 +105,7 @@ static int ref_set_locked(struct catalog *c, int64_t repo, const char *name, int
         struct conn *k = c->writer;
         struct ref ref;
         int64_t one;
-        bool moves;
+        bool known, moves;
         int r;
 
         r = txn_begin(&txn, k);
@@ -105,9 +117,10 @@ static int ref_set_locked(struct catalog *c, int64_t repo, const char *name, int
         r = ref_load_name(k, repo, name, &ref);
         if (r < 0)
                 return r;
-        moves = r == CATALOG_E_NONE || ref.commit != commit;
+        known = r == 0;
+        moves = !known || ref.commit != commit;
         if (moves) /* F1 */
-                r = ref_replace(k, repo, name, commit, checked);
+                r = ref_replace(k, known ? &ref : NULL, repo, name, commit, checked);
         else if (checked != 0) /* what is adopted takes nothing from what the hub said */
                 r = db_exec(k, "UPDATE ref SET checked = ?2 WHERE id = ?1",
                             PARAMS(P_INT(ref.id), P_INT(checked)));

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import Weightfs, clean_env
+from harness import Weightfs, clean_env, edit_catalogue
 from hub.content import Synthetic
 from hub.hub import Hub
 from test_lazy import sha256, wait_for
@@ -158,3 +158,39 @@ def test_errno_of_absence_is_never_eio_offline(wfs: Weightfs, held: Synthetic) -
         with pytest.raises(OSError) as info:
             os.stat(path)
         assert info.value.errno == errno.ENOENT
+
+
+def test_a_ref_that_moved_stands_for_what_is_held(wfs: Weightfs, hub: Hub) -> None:
+    """Nobody has read the newer commit: offline, and in the store, main is the one that can be loaded."""
+    old, new = Synthetic(3 * MIB, 1), Synthetic(3 * MIB, 2)
+    repo = hub.add_repo("model", "org/m")
+    first = repo.commit({"config.json": "{}", "model.safetensors": old})
+    wfs.start("--complete", "never")
+    wfs.command("pull", "--state", wfs.state, "org/m")
+    wfs.stop()
+    second = repo.commit({"config.json": '{"new": 1}', "model.safetensors": new})
+    edit_catalogue(wfs.state / "catalogue.sqlite", "UPDATE ref SET checked = 1")
+
+    wfs.start("--complete", "never")
+    main, stored = wfs.repo("org/m") / "refs/main", wfs.stored("org/m") / "refs/main"
+    assert main.read_text() == second and stored.read_text() == first
+    config = wfs.snapshot("org/m") / "config.json"
+    assert config.read_text() == '{"new": 1}'  # begun, but its model is missing
+    wfs.command("offline", "on", wfs.mnt)
+    wait_for(lambda: main.read_text() == first, 5)
+    assert os.listdir(main.parent) == ["main"]
+    assert sha256(wfs.snapshot("org/m") / "model.safetensors") == old.sha256
+    assert sha256(wfs.mnt / "models/org/m/model.safetensors") == old.sha256
+    wfs.stop()
+    wfs.offline()
+    assert main.read_text() == first
+    wfs.stop()
+
+    wfs.start("--complete", "never")
+    assert main.read_text() == second
+    wfs.command("pull", "--state", wfs.state, "org/m")
+    assert stored.read_text() == second
+    wfs.command("offline", "on", wfs.mnt)
+    wait_for(lambda: wfs.status()["hub"]["offline"], 5)
+    assert main.read_text() == second
+    assert sha256(wfs.snapshot("org/m") / "model.safetensors") == new.sha256
