@@ -1,5 +1,5 @@
 /*
- * Inside the resolver. resolve.c: flights and repos; resolve_revision.c: revisions.
+ * Inside the resolver. resolve_flight.c: flights; resolve.c: repos; resolve_revision.c: revisions.
  *
  * A flight runs in steps on the names pool (flight_step()); between two steps a call of hub.h may be
  * under way, whose answer brings the next step. It ends once, with flight_end().

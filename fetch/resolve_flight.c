@@ -1,0 +1,200 @@
+/*
+ * Flights: joined or begun by questions, run in steps, ended once; and the turns that strangers take.
+ * Invariants: resolve_internal.h.
+ */
+#include "fetch/resolve_internal.h"
+
+#define LOG_COMPONENT "resolve"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static void run_step(struct work *w)
+{
+        struct flight *f = CONTAINER_OF(w, struct flight, work);
+
+        f->next(f);
+}
+
+void flight_step(struct flight *f, void (*next)(struct flight *f))
+{
+        f->next = next;
+        workq_push(f->rs->o.names, &f->work, run_step);
+}
+
+static struct flight *flight_new_locked(struct resolver *rs, const struct flight *wanted) REQUIRES(rs->lock)
+{
+        struct flight *f = calloc(1, sizeof(*f));
+
+        if (!f)
+                return NULL;
+        *f = *wanted;
+        f->rs = rs;
+        f->deadline = clock_ms() + (uint64_t)rs->o.deadline_s * 1000;
+        list_init(&f->waits);
+        list_init(&f->turn);
+        HASH_ADD_STR(rs->flights, key, f);
+        if (!HASH_ADDED(f)) {
+                free(f);
+                return NULL;
+        }
+        rs->flying++;
+        return f;
+}
+
+static int join_locked(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f),
+                       struct fetch_wait *w) REQUIRES(rs->lock)
+{
+        struct flight *f;
+
+        if (rs->stopping)
+                return -ECANCELED;
+        HASH_FIND_STR(rs->flights, wanted->key, f);
+        if (!f) {
+                f = flight_new_locked(rs, wanted);
+                if (!f)
+                        return -ENOMEM;
+                flight_step(f, first);
+        }
+        list_push(&f->waits, &w->node);
+        return FETCH_PENDING;
+}
+
+int flight_join(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f),
+                fetch_done_fn done, void *arg, struct fetch_wait **ret_wait)
+{
+        struct fetch_wait *w = wait_new(&rs->lock, done, arg);
+        int r;
+
+        if (!w)
+                return -ENOMEM;
+        lock_take(&rs->lock);
+        r = join_locked(rs, wanted, first, w);
+        if (r == FETCH_PENDING)
+                wait_hand_out(w, ret_wait);
+        lock_drop(&rs->lock);
+        if (r != FETCH_PENDING)
+                fetch_wait_unref(w);
+        return r;
+}
+
+/* Lets the next lookup go that waits for its turn. */
+static void pass_turn_locked(struct resolver *rs) REQUIRES(rs->lock)
+{
+        struct list *node = list_pop(&rs->queued);
+        struct flight *f;
+
+        if (!node) {
+                rs->lookups--;
+                return;
+        }
+        f = LIST_OWNER(node, struct flight, turn);
+        f->has_turn = true;
+        workq_push(rs->o.names, &f->work, run_step);
+}
+
+void flight_end(struct flight *f, int result)
+{
+        struct list answers = LIST_INIT(answers);
+        struct resolver *rs = f->rs;
+
+        if ((result == -ECANCELED || result == -ENETDOWN) && gate_is_offline(rs->o.gate))
+                result = FETCH_E_OFFLINE;
+        log_debug("%s: %d", f->key, result);
+        lock_take(&rs->lock);
+        HASH_DEL(rs->flights, f);
+        if (f->has_turn)
+                pass_turn_locked(rs);
+        if (result == FETCH_E_ABSENT || result == FETCH_E_FORBIDDEN)
+                memory_refuse(&rs->memory, f->key, result, clock_ms());
+        waits_enlist(&f->waits, result, &answers);
+        lock_drop(&rs->lock);
+        waits_answer(&answers);
+        tree_done(&f->tree);
+        free(f);
+        lock_take(&rs->lock);
+        rs->flying--;
+        pthread_cond_broadcast(&rs->quiet);
+        lock_drop(&rs->lock);
+}
+
+static void turn_came(struct flight *f)
+{
+        if (clock_ms() >= f->deadline) /* waited too long for it */
+                flight_end(f, FETCH_E_UNREACHABLE);
+        else
+                f->after_turn(f);
+}
+
+void flight_take_turn(struct flight *f, enum memory_stranger kind, void (*next)(struct flight *f))
+{
+        struct resolver *rs = f->rs;
+        bool scarce = hub_is_scarce(rs->o.hub);
+        int r = 0;
+
+        lock_take(&rs->lock);
+        if (rs->stopping) {
+                r = -ECANCELED;
+        } else if (scarce || !memory_may_ask(&rs->memory, kind, clock_ms())) {
+                r = FETCH_E_UNREACHABLE; /* R2: nobody has said that it does not exist */
+                rs->not_asked++;
+        } else if (rs->lookups < RESOLVE_LOOKUPS_MAX) {
+                rs->lookups++;
+                f->has_turn = true;
+        } else {
+                f->next = turn_came;
+                f->after_turn = next;
+                list_push(&rs->queued, &f->turn);
+                r = FETCH_PENDING;
+        }
+        lock_drop(&rs->lock);
+        if (r == FETCH_E_UNREACHABLE)
+                log_ratelimited(LOG_LEVEL_WARN, "%s/%s%s%s: too many unknown names are asked for; not looked up%s",
+                                repo_type_plural(f->type), f->name, f->revision[0] ? "@" : "", f->revision,
+                                scarce ? ", since the hub's rate limit is nearly used up" : "");
+        if (r == 0)
+                next(f);
+        else if (r != FETCH_PENDING)
+                flight_end(f, r);
+}
+
+static void info_came(void *arg, int result, const struct hub_repo_info *info)
+{
+        struct flight *f = arg;
+
+        f->hub_result = result;
+        if (result == 0)
+                f->info = *info;
+        flight_step(f, f->next);
+}
+
+void flight_ask_info(struct flight *f, const char *name, const char *revision, void (*next)(struct flight *f))
+{
+        struct resolver *rs = f->rs;
+        struct hub_call *call = NULL;
+        int r;
+
+        f->next = next;
+        r = hub_repo_info(rs->o.hub, f->type, name, revision, f->deadline, info_came, f, &call);
+        if (r == 0)
+                hub_call_unref(call); /* f may be gone already */
+        else
+                info_came(f, r, NULL);
+}
+
+int flight_judge(struct flight *f, int hub_result)
+{
+        struct resolver *rs = f->rs;
+        int r = fetch_result(hub_result);
+
+        if (r == 0 || r == FETCH_E_ABSENT || r == FETCH_E_FORBIDDEN)
+                gate_note_reached(rs->o.gate);
+        else if (r == FETCH_E_UNREACHABLE)
+                gate_note_failed(rs->o.gate);
+        if (hub_result == HUB_E_MALFORMED)
+                log_ratelimited(LOG_LEVEL_ERROR, "%s/%s: the hub's answer is not what its API promises",
+                                repo_type_plural(f->type), f->name);
+        return r;
+}
