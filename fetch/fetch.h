@@ -86,14 +86,15 @@ int fetch_repo(struct fetch *f, enum repo_type type, const char *name, fetch_don
 /*
  * Makes a revision of a known repo known: a ref ("main", "v1", "refs/pr/1") confirmed within the
  * last 60 s, or a commit (40 hex), each with its commit's whole listing in the catalogue and the
- * store. 0: catalog_ref_find() (or catalog_commit_find()) finds it. A ref that the hub could not
- * confirm but that is known answers 0; offline likewise. A ref gone from the hub is removed:
- * FETCH_E_ABSENT.
+ * store. 0: catalog_ref_find() (or catalog_commit_find()) finds it. A ref that the hub did not
+ * confirm within 2 s but that is known answers 0, and at once while the hub is known to fail; offline
+ * likewise. A ref gone from the hub is removed: FETCH_E_ABSENT.
  */
 int fetch_revision(struct fetch *f, int64_t repo, const char *revision, fetch_done_fn done, void *arg,
                    struct fetch_wait **ret_wait);
 
-/* Forgets which names the hub did not know or refused a moment ago: before a person's own request. */
+/* Forgets which names the hub did not know or refused a moment ago, and that it failed: before a person's own
+ * request. */
 void fetch_ask_anew(struct fetch *f);
 
 /*

@@ -114,8 +114,10 @@ static bool arrive(struct gate *g, enum gate_mode from, enum gate_mode to)
         ok = gate_mode(g) == from;
         if (ok) {
                 atomic_store(&g->mode, to);
-                if (to == GATE_ONLINE)
+                if (to == GATE_ONLINE) {
                         atomic_store(&g->parks, false);
+                        gate_forget_failed(g);
+                }
                 waits_enlist(&g->askers, 0, &answers);
         }
         lock_drop(&g->lock);
@@ -152,6 +154,11 @@ void gate_note_reached(struct gate *g)
 void gate_note_failed(struct gate *g)
 {
         atomic_store(&g->failed_ms, clock_ms());
+}
+
+void gate_forget_failed(struct gate *g)
+{
+        atomic_store(&g->failed_ms, 0);
 }
 
 static bool within(uint64_t then, uint64_t ms)

@@ -50,6 +50,8 @@ void gate_abandon(struct gate *g);
 
 void gate_note_reached(struct gate *g);
 void gate_note_failed(struct gate *g);
+/* What failed before says nothing of what will be: somebody asks for the hub himself. So does gate_opened(). */
+void gate_forget_failed(struct gate *g);
 /* The hub answered within the last @ms, and nothing failed since. */
 bool gate_reached_within(struct gate *g, uint64_t ms);
 bool gate_failed_within(struct gate *g, uint64_t ms);

@@ -126,6 +126,7 @@ void resolver_ask_anew(struct resolver *rs)
         lock_take(&rs->lock);
         memory_forget(&rs->memory);
         lock_drop(&rs->lock);
+        gate_forget_failed(rs->o.gate);
 }
 
 int resolver_repo(struct resolver *rs, enum repo_type type, const char *name, fetch_done_fn done, void *arg,

@@ -52,6 +52,8 @@ static int join_locked(struct resolver *rs, const struct flight *wanted, void (*
         if (rs->stopping)
                 return -ECANCELED;
         HASH_FIND_STR(rs->flights, wanted->key, f);
+        if (f && f->aside)
+                return 0; /* R5 */
         if (!f) {
                 f = flight_new_locked(rs, wanted);
                 if (!f)
@@ -80,6 +82,58 @@ int flight_join(struct resolver *rs, const struct flight *wanted, void (*first)(
         return r;
 }
 
+/* ---- aside ---- */
+
+static bool may_go_aside_locked(const struct resolver *rs) REQUIRES(rs->lock)
+{
+        return !rs->stopping && !rs->aside && clock_ms() >= rs->aside_ms;
+}
+
+void flight_begin_aside(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f))
+{
+        struct flight *f;
+
+        lock_take(&rs->lock);
+        HASH_FIND_STR(rs->flights, wanted->key, f);
+        f = !f && may_go_aside_locked(rs) ? flight_new_locked(rs, wanted) : NULL;
+        if (f) {
+                f->aside = rs->aside = true;
+                flight_step(f, first);
+        }
+        lock_drop(&rs->lock);
+}
+
+bool flight_go_aside(struct flight *f)
+{
+        struct list answers = LIST_INIT(answers);
+        struct resolver *rs = f->rs;
+        bool ok;
+
+        lock_take(&rs->lock);
+        ok = may_go_aside_locked(rs);
+        if (ok) {
+                f->aside = rs->aside = true;
+                f->hasty = false;
+                f->deadline = clock_ms() + (uint64_t)rs->o.deadline_s * 1000;
+                waits_enlist(&f->waits, 0, &answers);
+        }
+        lock_drop(&rs->lock);
+        waits_answer(&answers);
+        return ok;
+}
+
+bool flight_is_aside(struct flight *f)
+{
+        bool aside;
+
+        lock_take(&f->rs->lock);
+        aside = f->aside;
+        lock_drop(&f->rs->lock);
+        return aside;
+}
+
+/* ---- the end, and turns ---- */
+
 /* Lets the next lookup go that waits for its turn. */
 static void pass_turn_locked(struct resolver *rs) REQUIRES(rs->lock)
 {
@@ -107,6 +161,10 @@ void flight_end(struct flight *f, int result)
         HASH_DEL(rs->flights, f);
         if (f->has_turn)
                 pass_turn_locked(rs);
+        if (f->aside) {
+                rs->aside = false;
+                rs->aside_ms = clock_ms() + RESOLVE_ASIDE_MS;
+        }
         if (result == FETCH_E_ABSENT || result == FETCH_E_FORBIDDEN)
                 memory_refuse(&rs->memory, f->key, result, clock_ms());
         waits_enlist(&f->waits, result, &answers);

@@ -10,6 +10,9 @@
  *   R3  A ref is set after its commit's whole listing is in the store and the catalogue.
  *   R4  A ref is removed only when the hub knows the repo and not the ref: a repo that seems to be
  *       gone (perhaps the token is) loses nothing that is held.
+ *   R5  Who could be answered with what is held waits at most RESOLVE_HELD_MS for an answer, and not at all
+ *       while the last word on the hub is that it fails: then one flight at a time asks it aside, with nobody
+ *       waiting, until it answers.
  */
 #pragma once
 
@@ -22,8 +25,9 @@
 
 #define RESOLVE_LOOKUPS_MAX 20   /* lookups of strangers under way; others wait their turn */
 #define RESOLVE_REF_LIFE_S 60
-#define RESOLVE_FAILED_MS 10000  /* after a failure, what is held answers at once for so long */
 #define RESOLVE_HELD_MS 2000     /* how long the hub is waited for where something held answers too */
+#define RESOLVE_FAILED_MS 600000 /* an older failure, after which nobody asked, says nothing of the hub now */
+#define RESOLVE_ASIDE_MS 3000    /* between the end of a flight aside and the next one */
 
 struct resolver {
         struct resolver_options o;
@@ -36,6 +40,8 @@ struct resolver {
         unsigned lookups;
         uint64_t not_asked;     /* strangers that were not looked up: too many */
         unsigned flying;        /* flights, those included that are just ending */
+        bool aside;             /* a flight is aside */
+        uint64_t aside_ms;      /* none begins before this */
         bool stopping;
 };
 
@@ -45,6 +51,7 @@ struct flight {
         struct list waits; /* protected by rs->lock */
         struct list turn;  /* in rs->queued; protected by rs->lock */
         bool has_turn;     /* counts in rs->lookups; protected by rs->lock */
+        bool aside;        /* nobody waits for it, since what is held has answered; protected by rs->lock */
         char key[MEMORY_KEY_MAX];
 
         /* the flight's own: one step at a time touches them */
@@ -56,6 +63,7 @@ struct flight {
         char name[REPO_NAME_MAX + 1];
         char revision[REVISION_MAX + 1];
         struct repo repo;
+        bool hasty;           /* something held answers at the deadline, which is near */
         bool hinted;          /* the commit is known from the lookup of the repo */
         bool folder;          /* no ref has the name asked for, but one below it was found: revision */
         char below[REVISION_MAX + 1]; /* that ref, as the hub's list of refs gave it */
@@ -69,6 +77,12 @@ struct flight {
 /* Joins the flight of @wanted's key or begins one; @wanted is copied. FETCH_PENDING or an errno. */
 int flight_join(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f),
                 fetch_done_fn done, void *arg, struct fetch_wait **ret_wait);
+/* The same with nobody waiting, for what is held: not while another flight is aside, or was a moment ago. */
+void flight_begin_aside(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f));
+/* Puts a hasty flight that failed aside, with all its time: who waited gets what is held. False: not now. */
+bool flight_go_aside(struct flight *f);
+/* True when nobody waits, nor ever will. */
+bool flight_is_aside(struct flight *f);
 /* Runs @next on the names pool. */
 void flight_step(struct flight *f, void (*next)(struct flight *f));
 /* Answers who waits, and remembers a refusal for a while. */

@@ -63,13 +63,18 @@ static void end_known(struct flight *f, int r)
         flight_end(f, r == 0 && f->folder ? FETCH_E_ABSENT : r);
 }
 
-/* The end of a flight that the hub did not help: what is held answers for it. */
+static void revision_ask(struct flight *f);
+
+/* What is held answers where the hub did not help. A hub that was only slow is asked on. */
 static void end_with_held(struct flight *f, int otherwise)
 {
         enum held held;
         int r = look_held(f->rs, f->repo.id, f->revision, &held);
 
-        flight_end(f, r < 0 ? r : held != HELD_NOTHING ? 0 : otherwise);
+        if (r == 0 && held != HELD_NOTHING && f->hasty && f->hub_result == HUB_E_UNREACHABLE && flight_go_aside(f))
+                revision_ask(f);
+        else
+                flight_end(f, r < 0 ? r : held != HELD_NOTHING ? 0 : otherwise);
 }
 
 /* The hub has answered with something other than the thing asked for. */
@@ -188,8 +193,8 @@ static void have_commit(struct flight *f)
                 end_known(f, record_ref(f, &commit));
                 return;
         }
-        r = hub_tree(rs->o.hub, f->type, f->repo.hub_name, f->sha, rs->o.deadline_s * 1000, tree_came, f,
-                     &call);
+        r = hub_tree(rs->o.hub, f->type, f->repo.hub_name, f->sha,
+                     f->hasty ? RESOLVE_HELD_MS : rs->o.deadline_s * 1000, tree_came, f, &call);
         if (r == 0)
                 hub_call_unref(call); /* f may be gone already */
         else
@@ -339,7 +344,8 @@ static void revision_begin(struct flight *f)
                 end_with_held(f, FETCH_E_OFFLINE);
                 return;
         }
-        if (held == HELD_OLD)
+        f->hasty = held == HELD_OLD && !flight_is_aside(f);
+        if (f->hasty)
                 f->deadline = min_u64(f->deadline, clock_ms() + RESOLVE_HELD_MS);
         lock_take(&rs->lock);
         f->hinted = strcmp(f->revision, "main") == 0 &&
@@ -353,24 +359,26 @@ static void revision_begin(struct flight *f)
                 revision_ask(f);
 }
 
-/* What can be answered without a flight; FETCH_PENDING: nothing. */
-static int answer_now(struct resolver *rs, const struct repo *repo, const char *revision, const char *key)
+/* What can be answered without waiting for a flight; FETCH_PENDING: nothing. */
+static int answer_now(struct resolver *rs, const struct repo *repo, const struct flight *wanted)
 {
         bool offline = gate_is_offline(rs->o.gate);
         enum held held;
         int r;
 
-        r = look_held(rs, repo->id, revision, &held);
+        r = look_held(rs, repo->id, wanted->revision, &held);
         if (r < 0)
                 return r;
-        if (held == HELD_FRESH)
+        if (held == HELD_FRESH || (held == HELD_OLD && offline))
                 return 0;
-        if (held == HELD_OLD && (offline || gate_failed_within(rs->o.gate, RESOLVE_FAILED_MS)))
+        if (held == HELD_OLD && gate_failed_within(rs->o.gate, RESOLVE_FAILED_MS)) {
+                flight_begin_aside(rs, wanted, revision_begin);
                 return 0;
+        }
         if (offline)
                 return repo->scanned ? FETCH_E_OFFLINE : FETCH_PENDING;
         lock_take(&rs->lock);
-        r = memory_refused(&rs->memory, key, clock_ms());
+        r = memory_refused(&rs->memory, wanted->key, clock_ms());
         lock_drop(&rs->lock);
         return r != 0 ? r : FETCH_PENDING;
 }
@@ -391,10 +399,10 @@ int resolver_revision(struct resolver *rs, int64_t repo_id, const char *revision
             policy_denies(rs->o.policy, repo.type, repo.hub_name))
                 return FETCH_E_POLICY;
         snprintf(wanted.key, sizeof(wanted.key), "#%" PRId64 "@%s", repo_id, revision);
-        r = answer_now(rs, &repo, revision, wanted.key);
+        snprintf(wanted.revision, sizeof(wanted.revision), "%s", revision);
+        wanted.repo.id = repo_id;
+        r = answer_now(rs, &repo, &wanted);
         if (r != FETCH_PENDING)
                 return r;
-        wanted.repo.id = repo_id;
-        snprintf(wanted.revision, sizeof(wanted.revision), "%s", revision);
         return flight_join(rs, &wanted, revision_begin, done, arg, ret_wait);
 }

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 
 import pytest
 from harness import Weightfs, edit_catalogue
@@ -52,20 +53,67 @@ def test_hub_down_later(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noq
     assert seconds < 11
 
 
-def test_what_is_held_answers_soon_for_a_dead_hub(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
-    """A ref lives 60 s; past that the hub is asked, but nobody waits long for a hub that is dead."""
+def age_refs(wfs: Weightfs, count: int) -> None:
+    """A ref lives 60 s; past that the hub is asked."""
+    assert edit_catalogue(wfs.state / "catalogue.sqlite", "UPDATE ref SET checked = checked - 3600") == count
+
+
+def slowest(wfs: Weightfs, repos: Iterable[str], seconds: float) -> float:
+    """Of lookups and listings of what is held, each at least once a second."""
+    worst, end = 0.0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        for repo in repos:
+            began = time.monotonic()
+            os.listdir(wfs.snapshot(repo))
+            worst = max(worst, time.monotonic() - began)
+        time.sleep(0.5)
+    return worst
+
+
+@pytest.mark.limit(120)
+def test_an_outage_is_waited_for_once(wfs: Weightfs, hub: Hub) -> None:
+    """The first question after the start waits 2 s for a hub that swallows everything; none does after it, until the
+    hub is back, which is seen without anybody waiting."""
+    repos = {f"org/r{i}": hub.add_repo("model", f"org/r{i}") for i in range(3)}
+    for repo in repos.values():
+        repo.commit({"config.json": "{}"})
     wfs.start("--complete", "never")
-    assert (wfs.snapshot("org/big") / "config.json").read_text() == "{}"
+    for repo in repos:
+        assert (wfs.snapshot(repo) / "config.json").read_text() == "{}"
     wfs.stop()
-    assert edit_catalogue(wfs.state / "catalogue.sqlite", "UPDATE ref SET checked = checked - 3600") == 1
-    hub.fault("hang")
+    age_refs(wfs, 3)
+    hang = hub.fault("hang")
     wfs.start("--complete", "never")
     began = time.monotonic()
-    assert (wfs.repo("org/big") / "refs/main").read_text()
-    assert time.monotonic() - began < 5
+    assert (wfs.repo("org/r0") / "refs/main").read_text()
+    assert time.monotonic() - began < 3.5
+    assert slowest(wfs, repos, 14) < 1, "once it is known to be dead, it is not waited for"
+    assert hub.log.count(kind="info") < 14, "it is asked now and then"
+
+    moved = {name: repo.commit({"config.json": "[]"}) for name, repo in repos.items()}
+    hang.remove()
+    wait_for(lambda: any((wfs.repo(name) / "refs/main").read_text() == sha for name, sha in moved.items()), 20)
+    time.sleep(1.1)  # what the kernel may still remember
+    for name, sha in moved.items():
+        assert (wfs.repo(name) / "refs/main").read_text() == sha, "it is well: a lookup sees what moved"
+
+
+@pytest.mark.limit(60)
+def test_a_slow_hub_delays_nobody_for_long_and_is_heard(wfs: Weightfs, hub: Hub) -> None:
+    repo = hub.add_repo("model", "org/slow")
+    repo.commit({"config.json": "{}"})
+    wfs.start("--complete", "never")
+    assert (wfs.snapshot("org/slow") / "config.json").read_text() == "{}"
+    wfs.stop()
+    age_refs(wfs, 1)
+    moved = repo.commit({"config.json": "[]"})
+    hub.fault("latency", seconds=3)
+    wfs.start("--complete", "never")
     began = time.monotonic()
-    assert (wfs.repo("org/big") / "refs/main").read_text()
-    assert time.monotonic() - began < 1, "once it is known to be dead, it is not waited for"
+    assert (wfs.repo("org/slow") / "refs/main").read_text() != moved
+    assert time.monotonic() - began < 3.5
+    wait_for(lambda: (wfs.repo("org/slow") / "refs/main").read_text() == moved, 20)
+    assert slowest(wfs, ["org/slow"], 2) < 1
 
 
 def test_a_read_under_way_waits_and_goes_on(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811

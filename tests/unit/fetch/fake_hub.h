@@ -36,6 +36,7 @@ static struct fake {
         /* what it is to do; protected by lock, as all */
         int info_result, tree_result, locate_result;
         int revision_result;   /* of an info that asks for a revision */
+        unsigned info_failures; /* so many infos are answered with HUB_E_UNREACHABLE first */
         char renamed[REPO_NAME_MAX + 1];
         char nested_ref[REVISION_MAX + 1]; /* listed among the refs, besides main */
         char sha[COMMIT_HEX + 1];
@@ -173,6 +174,10 @@ static void fake_answer_info(struct fake_call *c)
         pthread_mutex_lock(&fake.lock);
         fake.infos++;
         r = c->with_revision && fake.revision_result ? fake.revision_result : fake.info_result;
+        if (fake.info_failures > 0) {
+                fake.info_failures--;
+                r = HUB_E_UNREACHABLE;
+        }
         if (r == 0 && strcmp(c->name, "Org/Name") != 0 && strcmp(c->name, fake.renamed) != 0 &&
             strncmp(c->name, "Many/", 5) != 0 && strcmp(c->name, "Old/Name") != 0)
                 r = HUB_E_ABSENT;

@@ -3,7 +3,7 @@
  */
 #include "fixture.h"
 
-#include "fetch/resolve_memory.h"
+#include "fetch/resolve_internal.h"
 
 #include <fcntl.h>
 
@@ -149,17 +149,146 @@ END_TEST
 START_TEST(what_is_held_answers_for_a_hub_that_is_down)
 {
         struct repo repo = know_main();
-        unsigned infos;
 
         age_ref(repo.id, "main");
         FAKE_SET(info_result, HUB_E_UNREACHABLE);
         ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
-        infos = FAKE_GET(infos);
-        ck_assert_int_eq(ask_revision(repo.id, "main"), 0); /* at once, for three seconds */
-        ck_assert_uint_eq(FAKE_GET(infos), infos);
         ck_assert_int_eq(ask_revision(repo.id, "v1"), FETCH_E_UNREACHABLE);
-        ck_assert_uint_eq(FAKE_GET(infos), infos + 1);
         ck_assert_int_eq(ask_revision(repo.id, OTHER_SHA), FETCH_E_UNREACHABLE);
+}
+END_TEST
+
+/* ---- R5: a hub that fails, or is slow ---- */
+
+/* main and refs/pr/1, both confirmed long ago. */
+static int64_t know_two_old_refs(void)
+{
+        int64_t repo = know_main().id;
+
+        ck_assert_int_eq(ask_revision(repo, "refs/pr/1"), 0);
+        age_ref(repo, "main");
+        age_ref(repo, "refs/pr/1");
+        return repo;
+}
+
+/* What is held answers, with no wait at all. */
+static void assert_at_once(int64_t repo, const char *revision)
+{
+        struct answer a = ANSWER_INIT;
+
+        ck_assert_int_eq(fetch_revision(fetch, repo, revision, answered, &a, &a.wait), 0);
+}
+
+static void await_infos(unsigned n)
+{
+        for (int i = 0; i < 1000 && FAKE_GET(infos) < n; i++)
+                usleep(10000);
+        ck_assert_uint_eq(FAKE_GET(infos), n);
+}
+
+static bool ref_is_at(int64_t repo, const char *name, const char *sha)
+{
+        struct ref ref;
+
+        ck_assert_int_eq(catalog_ref_find(ix.catalog, repo, name, &ref), 0);
+        return strcmp(ref.sha, sha) == 0;
+}
+
+static void await_ref_at(int64_t repo, const char *name, const char *sha)
+{
+        for (int i = 0; i < 1000 && !ref_is_at(repo, name, sha); i++)
+                usleep(10000);
+        ck_assert(ref_is_at(repo, name, sha));
+}
+
+/* The first one's flight fails, and goes on aside; nobody waits for it, nor for what comes after it. */
+START_TEST(a_hub_that_fails_is_waited_for_once)
+{
+        int64_t repo = know_two_old_refs();
+        unsigned infos = FAKE_GET(infos);
+
+        FAKE_SET(info_result, HUB_E_UNREACHABLE);
+        ck_assert_int_eq(ask_revision(repo, "main"), 0);
+        await_infos(infos + 2);
+        FAKE_SET(hold_names, true);
+        assert_at_once(repo, "main");
+        assert_at_once(repo, "refs/pr/1");
+        usleep(RESOLVE_ASIDE_MS * 1000 + 100000);
+        assert_at_once(repo, "refs/pr/1"); /* the only one that is asked for now */
+        assert_at_once(repo, "main");
+        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
+                usleep(10000);
+        FAKE_COPY(sha, OTHER_SHA);
+        FAKE_SET(info_result, 0);
+        FAKE_SET(hold_names, false);
+        await_ref_at(repo, "refs/pr/1", OTHER_SHA);
+        ck_assert_uint_eq(FAKE_GET(infos), infos + 3);
+        ck_assert(ref_is_at(repo, "main", FAKE_SHA));
+        ck_assert_int_eq(ask_revision(repo, "main"), 0); /* that answer ended it: a lookup sees what moved */
+        ck_assert(ref_is_at(repo, "main", OTHER_SHA));
+}
+END_TEST
+
+START_TEST(a_slow_hub_is_asked_on_with_nobody_waiting)
+{
+        struct answer a = ANSWER_INIT;
+        int64_t repo = know_two_old_refs();
+
+        FAKE_SET(info_failures, 1); /* the time is over */
+        FAKE_SET(hold_names, true);
+        ck_assert_int_eq(fetch_revision(fetch, repo, "main", answered, &a, &a.wait), FETCH_PENDING);
+        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
+                usleep(10000);
+        ck_assert_int_eq(answer_count(&a), 0); /* a hub that seemed well is waited for */
+        FAKE_COPY(sha, OTHER_SHA);
+        FAKE_SET(hold_names, false);
+        ck_assert_int_eq(await(&a, FETCH_PENDING), 0);
+        await_ref_at(repo, "main", OTHER_SHA);
+}
+END_TEST
+
+/* A flight aside does not hold up a switch or the end, and none begins then. */
+START_TEST(a_flight_aside_ends_with_the_network)
+{
+        struct answer off = ANSWER_INIT;
+        int64_t repo = know_two_old_refs();
+
+        FAKE_SET(info_failures, 2);
+        ck_assert_int_eq(ask_revision(repo, "main"), 0);
+        await_infos(4);
+        usleep(RESOLVE_ASIDE_MS * 1000 + 100000);
+        FAKE_SET(hold_names, true);
+        assert_at_once(repo, "main");
+        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
+                usleep(10000);
+        ck_assert_uint_eq(FAKE_GET(held), 1);
+        if (_i == 0) { /* else the end of the test is the end */
+                ck_assert_int_eq(await(&off, fetch_set_offline(fetch, true, false, answered, &off)), 0);
+                assert_at_once(repo, "main");
+                ck_assert_uint_eq(FAKE_GET(held), 0);
+        }
+}
+END_TEST
+
+/* Who asks for himself, or goes online, is not told what was held when the hub failed. */
+START_TEST(a_failure_is_forgotten_by_who_asks_anew)
+{
+        struct answer a = ANSWER_INIT;
+        int64_t repo = know_two_old_refs();
+
+        FAKE_SET(info_failures, 2);
+        ck_assert_int_eq(ask_revision(repo, "main"), 0);
+        await_infos(4);
+        FAKE_COPY(sha, OTHER_SHA);
+        if (_i == 0) {
+                fetch_ask_anew(fetch);
+        } else {
+                ck_assert_int_eq(await(&a, fetch_set_offline(fetch, true, false, answered, &a)), 0);
+                a = (struct answer)ANSWER_INIT;
+                ck_assert_int_eq(await(&a, fetch_set_offline(fetch, false, false, answered, &a)), 0);
+        }
+        ck_assert_int_eq(ask_revision(repo, "refs/pr/1"), 0);
+        ck_assert(ref_is_at(repo, "refs/pr/1", OTHER_SHA));
 }
 END_TEST
 
@@ -446,6 +575,10 @@ int main(void)
         tcase_add_test(t, a_revision_brings_its_listing);
         tcase_add_test(t, an_old_ref_is_confirmed);
         tcase_add_test(t, what_is_held_answers_for_a_hub_that_is_down);
+        tcase_add_test(t, a_hub_that_fails_is_waited_for_once);
+        tcase_add_test(t, a_slow_hub_is_asked_on_with_nobody_waiting);
+        tcase_add_loop_test(t, a_flight_aside_ends_with_the_network, 0, 2);
+        tcase_add_loop_test(t, a_failure_is_forgotten_by_who_asks_anew, 0, 2);
         tcase_add_test(t, a_ref_that_is_gone_is_removed);
         tcase_add_test(t, the_folder_of_a_ref_becomes_known);
         tcase_add_test(t, a_repo_that_seems_gone_loses_nothing);
