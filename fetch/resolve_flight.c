@@ -9,7 +9,7 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <string.h>
 
 static void run_step(struct work *w)
 {
@@ -24,7 +24,14 @@ void flight_step(struct flight *f, void (*next)(struct flight *f))
         workq_push(f->rs->o.names, &f->work, run_step);
 }
 
-static struct flight *flight_new_locked(struct resolver *rs, const struct flight *wanted) REQUIRES(rs->lock)
+static uint64_t usual_ms(const struct resolver *rs)
+{
+        return (uint64_t)rs->o.deadline_s * 1000;
+}
+
+/* Makes a flight, and has it begin. NULL: no memory. */
+static struct flight *flight_new_locked(struct resolver *rs, const struct flight *wanted,
+                                        void (*first)(struct flight *f), uint64_t ms) REQUIRES(rs->lock)
 {
         struct flight *f = calloc(1, sizeof(*f));
 
@@ -32,7 +39,9 @@ static struct flight *flight_new_locked(struct resolver *rs, const struct flight
                 return NULL;
         *f = *wanted;
         f->rs = rs;
-        f->deadline = clock_ms() + (uint64_t)rs->o.deadline_s * 1000;
+        f->first = first;
+        f->began_ms = clock_ms();
+        f->deadline = f->began_ms + ms;
         list_init(&f->waits);
         list_init(&f->turn);
         HASH_ADD_STR(rs->flights, key, f);
@@ -41,6 +50,7 @@ static struct flight *flight_new_locked(struct resolver *rs, const struct flight
                 return NULL;
         }
         rs->flying++;
+        flight_step(f, first);
         return f;
 }
 
@@ -54,12 +64,11 @@ static int join_locked(struct resolver *rs, const struct flight *wanted, void (*
         HASH_FIND_STR(rs->flights, wanted->key, f);
         if (f && f->aside)
                 return 0; /* R5 */
-        if (!f) {
-                f = flight_new_locked(rs, wanted);
-                if (!f)
-                        return -ENOMEM;
-                flight_step(f, first);
-        }
+        if (!f)
+                f = flight_new_locked(rs, wanted, first, usual_ms(rs));
+        if (!f)
+                return -ENOMEM;
+        w->deadline = clock_ms() + usual_ms(rs);
         list_push(&f->waits, &w->node);
         return FETCH_PENDING;
 }
@@ -95,11 +104,9 @@ void flight_begin_aside(struct resolver *rs, const struct flight *wanted, void (
 
         lock_take(&rs->lock);
         HASH_FIND_STR(rs->flights, wanted->key, f);
-        f = !f && may_go_aside_locked(rs) ? flight_new_locked(rs, wanted) : NULL;
-        if (f) {
+        f = !f && may_go_aside_locked(rs) ? flight_new_locked(rs, wanted, first, usual_ms(rs)) : NULL;
+        if (f)
                 f->aside = rs->aside = true;
-                flight_step(f, first);
-        }
         lock_drop(&rs->lock);
 }
 
@@ -114,7 +121,7 @@ bool flight_go_aside(struct flight *f)
         if (ok) {
                 f->aside = rs->aside = true;
                 f->hasty = false;
-                f->deadline = clock_ms() + (uint64_t)rs->o.deadline_s * 1000;
+                f->deadline = clock_ms() + usual_ms(rs);
                 waits_enlist(&f->waits, 0, &answers);
         }
         lock_drop(&rs->lock);
@@ -149,6 +156,30 @@ static void pass_turn_locked(struct resolver *rs) REQUIRES(rs->lock)
         workq_push(rs->o.names, &f->work, run_step);
 }
 
+/* R6: a flight for those who joined @f late. Their first steps, not what @f has learnt. */
+static void fly_again_locked(struct resolver *rs, struct flight *f) REQUIRES(rs->lock)
+{
+        uint64_t half = usual_ms(rs) / 2, middle = f->began_ms + (f->deadline - f->began_ms) / 2;
+        struct flight wanted = { .type = f->type, .repo.id = f->repo.id }, *again;
+        struct list late = LIST_INIT(late);
+
+        LIST_FOREACH(node, &f->waits) {
+                struct fetch_wait *w = LIST_OWNER(node, struct fetch_wait, node);
+
+                if (w->deadline < middle + 2 * half || w->deadline < clock_ms() + half)
+                        continue;
+                list_remove(&w->node);
+                list_push(&late, &w->node);
+        }
+        if (list_empty(&late))
+                return;
+        strcpy(wanted.key, f->key);
+        strcpy(wanted.name, f->name);
+        strcpy(wanted.revision, f->revision);
+        again = flight_new_locked(rs, &wanted, f->first, half);
+        list_splice(again ? &again->waits : &f->waits, &late);
+}
+
 void flight_end(struct flight *f, int result)
 {
         struct list answers = LIST_INIT(answers);
@@ -165,6 +196,8 @@ void flight_end(struct flight *f, int result)
                 rs->aside = false;
                 rs->aside_ms = clock_ms() + RESOLVE_ASIDE_MS;
         }
+        if (result == FETCH_E_UNREACHABLE && !f->folder) /* which has another revision than was asked for */
+                fly_again_locked(rs, f);
         if (result == FETCH_E_ABSENT || result == FETCH_E_FORBIDDEN)
                 memory_refuse(&rs->memory, f->key, result, clock_ms());
         waits_enlist(&f->waits, result, &answers);

@@ -13,6 +13,8 @@
  *   R5  Who could be answered with what is held waits at most RESOLVE_HELD_MS for an answer, and not at all
  *       while the last word on the hub is that it fails: then one flight at a time asks it aside, with nobody
  *       waiting, until it answers.
+ *   R6  Who joins a flight in its second half does not inherit that the hub could not be reached: what made it
+ *       fail may have been over by then. All of those share one more flight, which ends within their time.
  */
 #pragma once
 
@@ -56,9 +58,10 @@ struct flight {
 
         /* the flight's own: one step at a time touches them */
         struct work work;
+        void (*first)(struct flight *f);
         void (*next)(struct flight *f);
         void (*after_turn)(struct flight *f);
-        uint64_t deadline;
+        uint64_t began_ms, deadline;
         enum repo_type type;
         char name[REPO_NAME_MAX + 1];
         char revision[REVISION_MAX + 1];

@@ -364,6 +364,46 @@ START_TEST(equal_questions_share_a_flight)
 }
 END_TEST
 
+/* R6, with 2 s for a lookup: two join when 1.4 s are over, and the hub is well at the next question. */
+START_TEST(who_joins_late_does_not_inherit_a_failure)
+{
+        struct answer early = ANSWER_INIT, late[2] = { ANSWER_INIT, ANSWER_INIT };
+        const char *name = _i == 0 ? "Org/Name" : "Many/r1";
+
+        options.lookup_deadline_s = 2;
+        reopen();
+        FAKE_SET(info_failures, _i == 0 ? 1 : 9);
+        FAKE_SET(hold_names, true);
+        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, name, answered, &early, &early.wait), FETCH_PENDING);
+        usleep(1400000);
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, name, answered, &late[i], &late[i].wait),
+                                 FETCH_PENDING);
+        FAKE_SET(hold_names, false);
+        ck_assert_int_eq(await(&early, FETCH_PENDING), FETCH_E_UNREACHABLE);
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(await(&late[i], FETCH_PENDING), _i == 0 ? 0 : FETCH_E_UNREACHABLE);
+        ck_assert_uint_eq(FAKE_GET(infos), 2); /* once, and one for both */
+}
+END_TEST
+
+/* What fails at once is not asked for again at once. */
+START_TEST(who_joins_early_shares_the_failure)
+{
+        struct answer a[2] = { ANSWER_INIT, ANSWER_INIT };
+
+        FAKE_SET(info_result, HUB_E_UNREACHABLE);
+        FAKE_SET(hold_names, true);
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name", answered, &a[i], &a[i].wait),
+                                 FETCH_PENDING);
+        FAKE_SET(hold_names, false);
+        for (int i = 0; i < 2; i++)
+                ck_assert_int_eq(await(&a[i], FETCH_PENDING), FETCH_E_UNREACHABLE);
+        ck_assert_uint_eq(FAKE_GET(infos), 1);
+}
+END_TEST
+
 START_TEST(a_flood_is_paced_and_never_absent)
 {
         static struct answer answers[200];
@@ -583,6 +623,8 @@ int main(void)
         tcase_add_test(t, the_folder_of_a_ref_becomes_known);
         tcase_add_test(t, a_repo_that_seems_gone_loses_nothing);
         tcase_add_test(t, equal_questions_share_a_flight);
+        tcase_add_loop_test(t, who_joins_late_does_not_inherit_a_failure, 0, 2);
+        tcase_add_test(t, who_joins_early_shares_the_failure);
         tcase_add_test(t, a_flood_is_paced_and_never_absent);
         tcase_add_test(t, a_flood_of_revisions_is_paced_too);
         tcase_add_test(t, strangers_leave_the_last_requests_to_what_is_known);
