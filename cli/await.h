@@ -2,7 +2,7 @@
  * Waiting for an answer of fetch/ on a thread that may sleep.
  *
  *         struct await *a = await_new();
- *         r = fetch_repo(f, type, name, await_answer, a, await_slot(a));
+ *         r = fetch_repo(f, type, name, NULL, await_answer, a, await_slot(a));
  *         r = await_end(a, r, &cancel);
  *
  * Ownership  Two references: the asker's, given up by await_end(), and the answer's. An asker who

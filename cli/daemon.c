@@ -128,7 +128,7 @@ static void adopt_found(struct daemon *d, enum repo_type type)
                 if (a)
                         await_end(
                                 a,
-                                fetch_repo(d->service.fetch, type, repo.name, await_answer, a, await_slot(a)),
+                                fetch_repo(d->service.fetch, type, repo.name, NULL, await_answer, a, await_slot(a)),
                                 &d->ending);
         }
 }

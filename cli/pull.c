@@ -123,7 +123,7 @@ static int resolve(struct pull *p, const atomic_bool *cancel, struct repo *ret, 
         if (!a)
                 return -ENOMEM;
         fetch_ask_anew(f);
-        r = await_end(a, fetch_repo(f, q->type, q->name, await_answer, a, await_slot(a)), cancel);
+        r = await_end(a, fetch_repo(f, q->type, q->name, NULL, await_answer, a, await_slot(a)), cancel);
         if (r == 0)
                 r = catalog_repo_find(c, q->type, q->name, ret) == 0 ? 0 : FETCH_E_ABSENT;
         if (r != 0)
@@ -132,8 +132,8 @@ static int resolve(struct pull *p, const atomic_bool *cancel, struct repo *ret, 
         if (!a)
                 return -ENOMEM;
         r = await_end(a,
-                      fetch_revision(f, ret->id, q->revision[0] != '\0' ? q->revision : "main", await_answer,
-                                     a, await_slot(a)),
+                      fetch_revision(f, ret->id, q->revision[0] != '\0' ? q->revision : "main", NULL,
+                                     await_answer, a, await_slot(a)),
                       cancel);
         if (r == 0)
                 r = commit_of_revision(c, ret->id, q->revision, &p->commit) == 0 ? 0 : FETCH_E_ABSENT;

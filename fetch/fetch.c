@@ -135,10 +135,10 @@ struct fetch *fetch_free(struct fetch *f)
         return NULL;
 }
 
-int fetch_repo(struct fetch *f, enum repo_type type, const char *name, fetch_done_fn done, void *arg,
-               struct fetch_wait **ret_wait)
+int fetch_repo(struct fetch *f, enum repo_type type, const char *name, const struct fetch_asker *asker,
+               fetch_done_fn done, void *arg, struct fetch_wait **ret_wait)
 {
-        return resolver_repo(f->resolver, type, name, done, arg, ret_wait);
+        return resolver_repo(f->resolver, type, name, asker, done, arg, ret_wait);
 }
 
 void fetch_ask_anew(struct fetch *f)
@@ -146,10 +146,10 @@ void fetch_ask_anew(struct fetch *f)
         resolver_ask_anew(f->resolver);
 }
 
-int fetch_revision(struct fetch *f, int64_t repo, const char *revision, fetch_done_fn done, void *arg,
-                   struct fetch_wait **ret_wait)
+int fetch_revision(struct fetch *f, int64_t repo, const char *revision, const struct fetch_asker *asker,
+                   fetch_done_fn done, void *arg, struct fetch_wait **ret_wait)
 {
-        return resolver_revision(f->resolver, repo, revision, done, arg, ret_wait);
+        return resolver_revision(f->resolver, repo, revision, asker, done, arg, ret_wait);
 }
 
 int fetch_open(struct fetch *f, struct blob *b, fetch_done_fn done, void *arg, struct fetch_wait **ret_wait)

@@ -76,12 +76,20 @@ void fetch_cancel(struct fetch_wait *w);
  * FETCH_PENDING whose @ret_wait was not NULL. NULL is allowed. */
 void fetch_wait_unref(struct fetch_wait *w);
 
+/* Who asks, so that one who asks for names without end does not use up what the hub is asked for all. */
+struct fetch_asker {
+        /* A number that stays the same for who asks. Called before the question returns, at most once, and only
+         * where neither the catalogue nor what is remembered answers. */
+        uint64_t (*tell)(void *arg);
+        void *arg;
+};
+
 /*
  * Makes a repo known: catalogue, then STORE/hub (adoption), then the hub. 0: catalog_repo_find()
- * finds it, resolved. A name already known and resolved needs no network.
+ * finds it, resolved. A name already known and resolved needs no network. @asker NULL: this process.
  */
-int fetch_repo(struct fetch *f, enum repo_type type, const char *name, fetch_done_fn done, void *arg,
-               struct fetch_wait **ret_wait);
+int fetch_repo(struct fetch *f, enum repo_type type, const char *name, const struct fetch_asker *asker,
+               fetch_done_fn done, void *arg, struct fetch_wait **ret_wait);
 
 /*
  * Makes a revision of a known repo known: a ref ("main", "v1", "refs/pr/1") confirmed within the
@@ -90,8 +98,8 @@ int fetch_repo(struct fetch *f, enum repo_type type, const char *name, fetch_don
  * confirm within 2 s but that is known answers 0, and at once while the hub is known to fail; offline
  * likewise. A ref gone from the hub is removed: FETCH_E_ABSENT.
  */
-int fetch_revision(struct fetch *f, int64_t repo, const char *revision, fetch_done_fn done, void *arg,
-                   struct fetch_wait **ret_wait);
+int fetch_revision(struct fetch *f, int64_t repo, const char *revision, const struct fetch_asker *asker,
+                   fetch_done_fn done, void *arg, struct fetch_wait **ret_wait);
 
 /* Forgets which names the hub did not know or refused a moment ago, and that it failed: before a person's own
  * request. */

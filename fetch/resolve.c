@@ -129,8 +129,13 @@ void resolver_ask_anew(struct resolver *rs)
         gate_forget_failed(rs->o.gate);
 }
 
-int resolver_repo(struct resolver *rs, enum repo_type type, const char *name, fetch_done_fn done, void *arg,
-                  struct fetch_wait **ret_wait)
+uint64_t resolver_asker(const struct fetch_asker *asker)
+{
+        return asker ? asker->tell(asker->arg) : 0;
+}
+
+int resolver_repo(struct resolver *rs, enum repo_type type, const char *name, const struct fetch_asker *asker,
+                  fetch_done_fn done, void *arg, struct fetch_wait **ret_wait)
 {
         struct flight wanted = { .type = type };
         struct repo repo;
@@ -152,6 +157,7 @@ int resolver_repo(struct resolver *rs, enum repo_type type, const char *name, fe
         lock_drop(&rs->lock);
         if (r != 0 && !gate_is_offline(rs->o.gate))
                 return r;
+        wanted.asker = resolver_asker(asker);
         return flight_join(rs, &wanted, repo_begin, done, arg, ret_wait);
 }
 
@@ -167,6 +173,7 @@ int resolver_new(const struct resolver_options *o, struct resolver **ret)
         lock_init(&rs->lock);
         pthread_cond_init(&rs->quiet, NULL);
         list_init(&rs->queued);
+        list_init(&rs->late);
         memory_init(&rs->memory, clock_ms());
         *ret = rs;
         return 0;
@@ -187,6 +194,7 @@ void resolver_stop(struct resolver *rs)
         rs->stopping = true;
         HASH_ITER(hh, rs->flights, f, next)
                 waits_enlist(&f->waits, -ECANCELED, &answers);
+        list_splice(&rs->queued, &rs->late);
         while ((node = list_pop(&rs->queued))) { /* their turn: the hub refuses them */
                 rs->lookups++;
                 f = LIST_OWNER(node, struct flight, turn);

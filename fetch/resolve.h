@@ -32,10 +32,10 @@ void resolver_stop(struct resolver *rs);
 struct resolver *resolver_free(struct resolver *rs);
 
 /* As fetch_repo() and fetch_revision(). */
-int resolver_repo(struct resolver *rs, enum repo_type type, const char *name, fetch_done_fn done, void *arg,
-                  struct fetch_wait **ret_wait);
-int resolver_revision(struct resolver *rs, int64_t repo, const char *revision, fetch_done_fn done, void *arg,
-                      struct fetch_wait **ret_wait);
+int resolver_repo(struct resolver *rs, enum repo_type type, const char *name, const struct fetch_asker *asker,
+                  fetch_done_fn done, void *arg, struct fetch_wait **ret_wait);
+int resolver_revision(struct resolver *rs, int64_t repo, const char *revision, const struct fetch_asker *asker,
+                      fetch_done_fn done, void *arg, struct fetch_wait **ret_wait);
 /* How many strangers were not looked up since there were too many. */
 uint64_t resolver_not_asked(struct resolver *rs);
 /* As fetch_ask_anew(). */

@@ -144,7 +144,7 @@ bool flight_is_aside(struct flight *f)
 /* Lets the next lookup go that waits for its turn. */
 static void pass_turn_locked(struct resolver *rs) REQUIRES(rs->lock)
 {
-        struct list *node = list_pop(&rs->queued);
+        struct list *node = list_pop(list_empty(&rs->queued) ? &rs->late : &rs->queued);
         struct flight *f;
 
         if (!node) {
@@ -160,7 +160,8 @@ static void pass_turn_locked(struct resolver *rs) REQUIRES(rs->lock)
 static void fly_again_locked(struct resolver *rs, struct flight *f) REQUIRES(rs->lock)
 {
         uint64_t half = usual_ms(rs) / 2, middle = f->began_ms + (f->deadline - f->began_ms) / 2;
-        struct flight wanted = { .type = f->type, .repo.id = f->repo.id }, *again;
+        struct flight wanted = { .type = f->type, .repo.id = f->repo.id, .asker = f->asker };
+        struct flight *again;
         struct list late = LIST_INIT(late);
 
         LIST_FOREACH(node, &f->waits) {
@@ -223,12 +224,15 @@ void flight_take_turn(struct flight *f, enum memory_stranger kind, void (*next)(
 {
         struct resolver *rs = f->rs;
         bool scarce = hub_is_scarce(rs->o.hub);
+        enum memory_may may = MEMORY_REFUSED;
         int r = 0;
 
         lock_take(&rs->lock);
+        if (!scarce && !rs->stopping)
+                may = memory_may_ask(&rs->memory, kind, f->asker, clock_ms());
         if (rs->stopping) {
                 r = -ECANCELED;
-        } else if (scarce || !memory_may_ask(&rs->memory, kind, clock_ms())) {
+        } else if (may == MEMORY_REFUSED) {
                 r = FETCH_E_UNREACHABLE; /* R2: nobody has said that it does not exist */
                 rs->not_asked++;
         } else if (rs->lookups < RESOLVE_LOOKUPS_MAX) {
@@ -237,7 +241,7 @@ void flight_take_turn(struct flight *f, enum memory_stranger kind, void (*next)(
         } else {
                 f->next = turn_came;
                 f->after_turn = next;
-                list_push(&rs->queued, &f->turn);
+                list_push(may == MEMORY_WITHIN ? &rs->queued : &rs->late, &f->turn);
                 r = FETCH_PENDING;
         }
         lock_drop(&rs->lock);

@@ -38,7 +38,7 @@ struct resolver {
         pthread_cond_t quiet;
         struct flight *flights; /* uthash by key; protected by lock, as all that follows */
         struct memory memory;
-        struct list queued;     /* struct flight.turn: wait for a lookup to end */
+        struct list queued, late; /* struct flight.turn: wait for a lookup to end; late: beyond their asker's share */
         unsigned lookups;
         uint64_t not_asked;     /* strangers that were not looked up: too many */
         unsigned flying;        /* flights, those included that are just ending */
@@ -51,7 +51,7 @@ struct flight {
         UT_hash_handle hh;
         struct resolver *rs;
         struct list waits; /* protected by rs->lock */
-        struct list turn;  /* in rs->queued; protected by rs->lock */
+        struct list turn;  /* in rs->queued or rs->late; protected by rs->lock */
         bool has_turn;     /* counts in rs->lookups; protected by rs->lock */
         bool aside;        /* nobody waits for it, since what is held has answered; protected by rs->lock */
         char key[MEMORY_KEY_MAX];
@@ -62,6 +62,7 @@ struct flight {
         void (*next)(struct flight *f);
         void (*after_turn)(struct flight *f);
         uint64_t began_ms, deadline;
+        uint64_t asker; /* who asked first, as struct fetch_asker tells */
         enum repo_type type;
         char name[REPO_NAME_MAX + 1];
         char revision[REVISION_MAX + 1];
@@ -77,6 +78,8 @@ struct flight {
         struct tree tree;
 };
 
+/* What @asker tells; it takes a look at /proc, so only where a flight is needed. */
+uint64_t resolver_asker(const struct fetch_asker *asker);
 /* Joins the flight of @wanted's key or begins one; @wanted is copied. FETCH_PENDING or an errno. */
 int flight_join(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f),
                 fetch_done_fn done, void *arg, struct fetch_wait **ret_wait);

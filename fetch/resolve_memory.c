@@ -24,11 +24,17 @@ struct memory_hint {
         char sha[COMMIT_HEX + 1];
 };
 
+struct memory_source {
+        UT_hash_handle hh;
+        uint64_t asker;
+        struct memory_bucket buckets[MEMORY_STRANGERS];
+};
+
 void memory_init(struct memory *m, uint64_t now_ms)
 {
         *m = (struct memory){};
         for (int i = 0; i < MEMORY_STRANGERS; i++) {
-                m->buckets[i].tokens = MEMORY_BURST;
+                m->buckets[i].tokens = MEMORY_BURST + MEMORY_RESERVE;
                 m->buckets[i].filled_ms = now_ms;
         }
 }
@@ -45,6 +51,12 @@ static void drop_hint(struct memory *m, struct memory_hint *h)
         free(h);
 }
 
+static void drop_source(struct memory *m, struct memory_source *s)
+{
+        HASH_DEL(m->sources, s);
+        free(s);
+}
+
 void memory_forget(struct memory *m)
 {
         while (m->refused)
@@ -56,6 +68,8 @@ void memory_done(struct memory *m)
         memory_forget(m);
         while (m->hints)
                 drop_hint(m, m->hints);
+        while (m->sources)
+                drop_source(m, m->sources);
 }
 
 void memory_refuse(struct memory *m, const char *key, int result, uint64_t now_ms)
@@ -132,16 +146,56 @@ bool memory_hint_take(struct memory *m, int64_t repo, uint64_t now_ms, char *ret
         return ok;
 }
 
-bool memory_may_ask(struct memory *m, enum memory_stranger kind, uint64_t now_ms)
-{
-        double *tokens = &m->buckets[kind].tokens;
+/* ---- strangers ---- */
 
-        *tokens += (double)(now_ms - m->buckets[kind].filled_ms) * MEMORY_PER_SECOND / 1000;
-        if (*tokens > MEMORY_BURST)
-                *tokens = MEMORY_BURST;
-        m->buckets[kind].filled_ms = now_ms;
-        if (*tokens < 1)
-                return false;
-        *tokens -= 1;
-        return true;
+static void refill(struct memory_bucket *b, uint64_t now_ms, unsigned most, unsigned share)
+{
+        b->tokens += (double)(now_ms - b->filled_ms) * MEMORY_PER_SECOND / 1000 / share;
+        if (b->tokens > most)
+                b->tokens = most;
+        b->filled_ms = now_ms;
+}
+
+/* The source's entry, now the last. NULL: no memory. */
+static struct memory_source *touch_source(struct memory *m, uint64_t asker, uint64_t now_ms)
+{
+        struct memory_source *s;
+
+        HASH_FIND(hh, m->sources, &asker, sizeof(asker), s);
+        if (s) {
+                HASH_DEL(m->sources, s);
+        } else {
+                s = calloc(1, sizeof(*s));
+                if (!s)
+                        return NULL;
+                s->asker = asker;
+                for (int i = 0; i < MEMORY_STRANGERS; i++)
+                        s->buckets[i] = (struct memory_bucket){ MEMORY_BURST / MEMORY_SHARE, now_ms };
+        }
+        while (m->sources && HASH_COUNT(m->sources) >= MEMORY_SOURCES_MAX)
+                drop_source(m, m->sources);
+        HASH_ADD(hh, m->sources, asker, sizeof(s->asker), s);
+        if (HASH_ADDED(s))
+                return s;
+        free(s);
+        return NULL;
+}
+
+enum memory_may memory_may_ask(struct memory *m, enum memory_stranger kind, uint64_t asker, uint64_t now_ms)
+{
+        struct memory_source *s = touch_source(m, asker, now_ms);
+        struct memory_bucket *all = &m->buckets[kind], *own = s ? &s->buckets[kind] : NULL;
+        bool within = false;
+
+        refill(all, now_ms, MEMORY_BURST + MEMORY_RESERVE, 1);
+        if (own) {
+                refill(own, now_ms, MEMORY_BURST / MEMORY_SHARE, MEMORY_SHARE);
+                within = own->tokens >= 1;
+        }
+        if (all->tokens < (within ? 1 : 1 + MEMORY_RESERVE))
+                return MEMORY_REFUSED;
+        all->tokens -= 1;
+        if (within)
+                own->tokens -= 1;
+        return within ? MEMORY_WITHIN : MEMORY_BEYOND;
 }

@@ -383,8 +383,9 @@ static int answer_now(struct resolver *rs, const struct repo *repo, const struct
         return r != 0 ? r : FETCH_PENDING;
 }
 
-int resolver_revision(struct resolver *rs, int64_t repo_id, const char *revision, fetch_done_fn done,
-                      void *arg, struct fetch_wait **ret_wait)
+int resolver_revision(struct resolver *rs, int64_t repo_id, const char *revision,
+                      const struct fetch_asker *asker, fetch_done_fn done, void *arg,
+                      struct fetch_wait **ret_wait)
 {
         struct flight wanted = {};
         struct repo repo;
@@ -404,5 +405,6 @@ int resolver_revision(struct resolver *rs, int64_t repo_id, const char *revision
         r = answer_now(rs, &repo, &wanted);
         if (r != FETCH_PENDING)
                 return r;
+        wanted.asker = resolver_asker(asker);
         return flight_join(rs, &wanted, revision_begin, done, arg, ret_wait);
 }

@@ -17,6 +17,7 @@
  */
 #define LOG_COMPONENT "fs"
 
+#include "fs/asker.h"
 #include "fs/internal.h"
 
 struct parked {
@@ -124,13 +125,22 @@ struct question {
         uint64_t start, end; /* ASK_READ */
 };
 
+static uint64_t tell_asker(void *arg)
+{
+        const struct fuse_ctx *who = fuse_req_ctx(arg);
+
+        return asker_of(who->pid, who->uid);
+}
+
 static int put_question(struct fs *fs, const struct question *q, struct parked *p, struct fetch_wait **ret)
 {
+        struct fetch_asker asker = { .tell = tell_asker, .arg = p->rq.req };
+
         switch (q->kind) {
         case ASK_REPO:
-                return fetch_repo(fs->fetch, q->type, q->text, on_answer, p, ret);
+                return fetch_repo(fs->fetch, q->type, q->text, &asker, on_answer, p, ret);
         case ASK_REVISION:
-                return fetch_revision(fs->fetch, q->repo, q->text, on_answer, p, ret);
+                return fetch_revision(fs->fetch, q->repo, q->text, &asker, on_answer, p, ret);
         case ASK_OPEN:
                 return fetch_open(fs->fetch, q->blob, on_answer, p, ret);
         case ASK_READ:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from harness import Weightfs
 from hub.content import Synthetic
 from hub.hub import Hub
@@ -30,8 +33,33 @@ for i in itertools.count():
         except OSError:
             pass
 """
+# Looks names up in another container, and says how it went and how long it took.
+NEIGHBOUR = """
+import os, sys, time
+for path in sys.argv[1:]:
+    began = time.monotonic()
+    try:
+        os.stat(path)
+        print("found", time.monotonic() - began)
+    except OSError as e:
+        print(e.strerror.replace(" ", "-"), time.monotonic() - began)
+"""
 SECONDS = 6
 PROCESSES = 4
+
+
+@contextlib.contextmanager
+def flooded(wfs: Weightfs) -> Iterator[list[subprocess.Popen[str]]]:
+    flood = [subprocess.Popen([sys.executable, "-c", FLOOD, str(wfs.mnt), str(n)], stdout=subprocess.PIPE, text=True)
+             for n in range(PROCESSES)]
+    try:
+        for process in flood:
+            assert process.stdout and process.stdout.readline() == "ready\n"
+        yield flood
+    finally:
+        for process in flood:
+            process.kill()
+            process.wait(20)
 
 
 def served(path: Path) -> bool:
@@ -52,18 +80,10 @@ def test_lookups_without_end(wfs: Weightfs, hub: Hub) -> None:
     before = wfs.rss_anon_kb()
     hub.log.reset()
     started = time.monotonic()
-    flood = [subprocess.Popen([sys.executable, "-c", FLOOD, str(wfs.mnt), str(n)], stdout=subprocess.PIPE, text=True)
-             for n in range(PROCESSES)]
-    try:
-        for process in flood:
-            assert process.stdout and process.stdout.readline() == "ready\n"
+    with flooded(wfs) as flood:
         for name, content in files.items():  # names, listings and bytes of what is known
             assert sha256(wfs.snapshot("org/known") / name) == content.sha256
         time.sleep(max(0, started + SECONDS - time.monotonic()))
-    finally:
-        for process in flood:
-            process.kill()
-            process.wait(20)
     seconds = time.monotonic() - started
     assert hub.log.settle()
     asked = hub.log.count(kind="info") + hub.log.count(kind="refs") + hub.log.count(kind="tree")
@@ -82,6 +102,23 @@ def test_lookups_without_end(wfs: Weightfs, hub: Hub) -> None:
     while not served(wfs.repo("org/later")):
         assert time.monotonic() < until, "who comes later is served"
         time.sleep(0.2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a mount namespace")
+def test_a_flood_of_one_container_leaves_others_their_share(wfs: Weightfs, hub: Hub) -> None:
+    for name in ("known", *(f"later{i}" for i in range(5))):
+        hub.add_repo("model", f"org/{name}").commit({"config.json": "{}"})
+    wfs.start()
+    assert wfs.snapshot("org/known").exists()
+    with flooded(wfs):
+        time.sleep(SECONDS)
+        paths = [str(wfs.snapshot("org/known"))]
+        paths += [str(wfs.repo(f"org/later{i}") / part) for i in range(5) for part in ("refs/main", "snapshots")]
+        done = subprocess.run(["unshare", "-m", sys.executable, "-c", NEIGHBOUR, *paths], capture_output=True, text=True,
+                              timeout=60, check=True)
+        ends = [line.split() for line in done.stdout.splitlines()]
+    assert len(ends) == len(paths)
+    assert all(end == "found" and float(seconds) < 2 for end, seconds in ends), ends
 
 
 def test_lists_limit_a_flood(wfs: Weightfs, hub: Hub) -> None:

@@ -152,9 +152,9 @@ static void use(struct fetch *f, struct index *ix)
         struct repo repo;
         size_t count;
 
-        if (ASK(fetch_repo(f, REPO_MODEL, "org/name", on_answer, &q, &q.wait)) &&
+        if (ASK(fetch_repo(f, REPO_MODEL, "org/name", NULL, on_answer, &q, &q.wait)) &&
             catalog_repo_find(ix->catalog, REPO_MODEL, "org/name", &repo) == 0 &&
-            ASK(fetch_revision(f, repo.id, "main", on_answer, &q, &q.wait)))
+            ASK(fetch_revision(f, repo.id, "main", NULL, on_answer, &q, &q.wait)))
                 listed = true;
         for (unsigned i = 0; i < FILES; i++)
                 bring(f, ix, i);

@@ -135,14 +135,14 @@ static int ask_repo(const char *name)
 {
         struct answer a = ANSWER_INIT;
 
-        return await(&a, fetch_repo(fetch, REPO_MODEL, name, answered, &a, &a.wait));
+        return await(&a, fetch_repo(fetch, REPO_MODEL, name, NULL, answered, &a, &a.wait));
 }
 
 static int ask_revision(int64_t repo, const char *revision)
 {
         struct answer a = ANSWER_INIT;
 
-        return await(&a, fetch_revision(fetch, repo, revision, answered, &a, &a.wait));
+        return await(&a, fetch_revision(fetch, repo, revision, NULL, answered, &a, &a.wait));
 }
 
 /* The repo "Org/Name" with its main. */

@@ -176,7 +176,7 @@ static void assert_at_once(int64_t repo, const char *revision)
 {
         struct answer a = ANSWER_INIT;
 
-        ck_assert_int_eq(fetch_revision(fetch, repo, revision, answered, &a, &a.wait), 0);
+        ck_assert_int_eq(fetch_revision(fetch, repo, revision, NULL, answered, &a, &a.wait), 0);
 }
 
 static void await_infos(unsigned n)
@@ -236,7 +236,7 @@ START_TEST(a_slow_hub_is_asked_on_with_nobody_waiting)
 
         FAKE_SET(info_failures, 1); /* the time is over */
         FAKE_SET(hold_names, true);
-        ck_assert_int_eq(fetch_revision(fetch, repo, "main", answered, &a, &a.wait), FETCH_PENDING);
+        ck_assert_int_eq(fetch_revision(fetch, repo, "main", NULL, answered, &a, &a.wait), FETCH_PENDING);
         for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
                 usleep(10000);
         ck_assert_int_eq(answer_count(&a), 0); /* a hub that seemed well is waited for */
@@ -349,7 +349,7 @@ START_TEST(equal_questions_share_a_flight)
         FAKE_SET(hold_names, true);
         for (int i = 0; i < 50; i++) {
                 answers[i] = (struct answer)ANSWER_INIT;
-                results[i] = fetch_repo(fetch, REPO_MODEL, "Org/Name", answered, &answers[i],
+                results[i] = fetch_repo(fetch, REPO_MODEL, "Org/Name", NULL, answered, &answers[i],
                                         &answers[i].wait);
                 ck_assert_int_eq(results[i], FETCH_PENDING);
         }
@@ -374,10 +374,10 @@ START_TEST(who_joins_late_does_not_inherit_a_failure)
         reopen();
         FAKE_SET(info_failures, _i == 0 ? 1 : 9);
         FAKE_SET(hold_names, true);
-        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, name, answered, &early, &early.wait), FETCH_PENDING);
+        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, name, NULL, answered, &early, &early.wait), FETCH_PENDING);
         usleep(1400000);
         for (int i = 0; i < 2; i++)
-                ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, name, answered, &late[i], &late[i].wait),
+                ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, name, NULL, answered, &late[i], &late[i].wait),
                                  FETCH_PENDING);
         FAKE_SET(hold_names, false);
         ck_assert_int_eq(await(&early, FETCH_PENDING), FETCH_E_UNREACHABLE);
@@ -395,7 +395,7 @@ START_TEST(who_joins_early_shares_the_failure)
         FAKE_SET(info_result, HUB_E_UNREACHABLE);
         FAKE_SET(hold_names, true);
         for (int i = 0; i < 2; i++)
-                ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name", answered, &a[i], &a[i].wait),
+                ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name", NULL, answered, &a[i], &a[i].wait),
                                  FETCH_PENDING);
         FAKE_SET(hold_names, false);
         for (int i = 0; i < 2; i++)
@@ -414,7 +414,7 @@ START_TEST(a_flood_is_paced_and_never_absent)
         for (int i = 0; i < 200; i++) {
                 answers[i] = (struct answer)ANSWER_INIT;
                 snprintf(name, sizeof(name), "Many/r%d", i);
-                results[i] = fetch_repo(fetch, REPO_MODEL, name, answered, &answers[i], &answers[i].wait);
+                results[i] = fetch_repo(fetch, REPO_MODEL, name, NULL, answered, &answers[i], &answers[i].wait);
         }
         for (int i = 0; i < 200; i++) {
                 int r = await(&answers[i], results[i]);
@@ -443,7 +443,7 @@ START_TEST(a_flood_of_revisions_is_paced_too)
         for (int i = 0; i < 200; i++) {
                 answers[i] = (struct answer)ANSWER_INIT;
                 snprintf(name, sizeof(name), "made-up-%d", i);
-                results[i] = fetch_revision(fetch, repo, name, answered, &answers[i], &answers[i].wait);
+                results[i] = fetch_revision(fetch, repo, name, NULL, answered, &answers[i], &answers[i].wait);
         }
         for (int i = 0; i < 200; i++) {
                 int r = await(&answers[i], results[i]);
@@ -518,7 +518,7 @@ START_TEST(the_end_cancels_flights)
         struct answer a = ANSWER_INIT;
 
         FAKE_SET(hold_names, true);
-        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name", answered, &a, &a.wait), FETCH_PENDING);
+        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name", NULL, answered, &a, &a.wait), FETCH_PENDING);
         fetch = fetch_free(fetch);
         ck_assert_int_eq(await(&a, FETCH_PENDING), -ECANCELED);
 }
@@ -529,7 +529,7 @@ START_TEST(a_switch_ends_flights_as_offline)
         struct answer a = ANSWER_INIT, off = ANSWER_INIT;
 
         FAKE_SET(hold_names, true);
-        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name", answered, &a, &a.wait), FETCH_PENDING);
+        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name", NULL, answered, &a, &a.wait), FETCH_PENDING);
         ck_assert_int_eq(await(&off, fetch_set_offline(fetch, true, false, answered, &off)), 0);
         ck_assert_int_eq(await(&a, FETCH_PENDING), FETCH_E_OFFLINE);
 }
@@ -589,11 +589,91 @@ START_TEST(memory_forgets)
         memory_hint_put(&m, 5, FAKE_SHA, 7, 2000);
         ck_assert(!memory_hint_take(&m, 5, 2000 + MEMORY_HINT_MS, sha, &modified));
         for (int i = 0; i < MEMORY_BURST; i++)
-                ck_assert(memory_may_ask(&m, MEMORY_REPO, 2000));
-        ck_assert(!memory_may_ask(&m, MEMORY_REPO, 2000));
-        ck_assert(memory_may_ask(&m, MEMORY_REVISION, 2000));
-        ck_assert(memory_may_ask(&m, MEMORY_REPO, 3000));
+                ck_assert(memory_may_ask(&m, MEMORY_REPO, 7, 2000));
+        ck_assert(!memory_may_ask(&m, MEMORY_REPO, 7, 2000));
+        ck_assert(memory_may_ask(&m, MEMORY_REVISION, 7, 2000));
+        ck_assert(memory_may_ask(&m, MEMORY_REPO, 7, 3000));
         memory_done(&m);
+}
+END_TEST
+
+static unsigned count_asked(struct memory *m, uint64_t asker, unsigned tries, uint64_t now)
+{
+        unsigned n = 0;
+
+        while (tries-- > 0)
+                n += memory_may_ask(m, MEMORY_REPO, asker, now) != MEMORY_REFUSED;
+        return n;
+}
+
+START_TEST(memory_is_fair)
+{
+        struct memory m;
+
+        memory_init(&m, 1000);
+        ck_assert_int_eq(memory_may_ask(&m, MEMORY_REPO, 1, 1000), MEMORY_WITHIN);
+        ck_assert_uint_eq(count_asked(&m, 1, 1000, 1000), MEMORY_BURST - 1); /* alone: all but the reserve */
+        ck_assert_int_eq(memory_may_ask(&m, MEMORY_REPO, 2, 1000), MEMORY_WITHIN);
+        ck_assert_uint_eq(count_asked(&m, 2, 1000, 1000), MEMORY_BURST / MEMORY_SHARE - 1);
+        ck_assert_uint_eq(count_asked(&m, 1, 1000, 1000), 0);
+        for (uint64_t now = 1000; now < 61000; now += 10) /* alone at it for a minute */
+                count_asked(&m, 1, 1, now);
+        ck_assert_uint_eq(count_asked(&m, 3, 1000, 61000), MEMORY_BURST / MEMORY_SHARE);
+        ck_assert_uint_le(count_asked(&m, 1, 1000, 71000), 10 * MEMORY_PER_SECOND - 10); /* the reserve comes first */
+        for (uint64_t asker = 100; asker < 100 + 4 * MEMORY_SOURCES_MAX; asker++) /* no end of askers */
+                count_asked(&m, asker, 1, 71000);
+        ck_assert_uint_eq(count_asked(&m, 4, 1000, 71000), 0);
+        memory_done(&m);
+        memory_init(&m, 1000);
+        ck_assert_uint_eq(count_asked(&m, 1, 20, 1000), 20);
+        for (uint64_t asker = 100; asker < 100 + MEMORY_SOURCES_MAX; asker++)
+                count_asked(&m, asker, 1, 1000);
+        ck_assert_int_eq(memory_may_ask(&m, MEMORY_REPO, 1, 1300), MEMORY_WITHIN); /* what it used is forgotten */
+        memory_done(&m);
+}
+END_TEST
+
+static uint64_t tell_number(void *arg)
+{
+        return (uint64_t)*(int *)arg;
+}
+
+static atomic_uint infos_then; /* how many the hub had answered */
+
+static void remember_infos(void *arg, int result)
+{
+        (void)arg;
+        if (result == 0)
+                infos_then = FAKE_GET(infos);
+}
+
+/* A container's loop asks for 200; who comes then is looked up before what of those has no turn yet. */
+START_TEST(a_flood_of_one_leaves_room_for_another)
+{
+        static struct answer answers[200];
+        int results[200];
+        char name[32];
+
+        FAKE_SET(hold_names, true);
+        for (int i = 0; i < 200; i++) {
+                answers[i] = (struct answer)ANSWER_INIT;
+                snprintf(name, sizeof(name), "Many/r%d", i);
+                results[i] = fetch_repo(fetch, REPO_MODEL, name, &(struct fetch_asker){ tell_number, &(int){ 1 } },
+                                        answered, &answers[i], &answers[i].wait);
+        }
+        ck_assert_int_eq(results[199], FETCH_PENDING);
+        ck_assert_int_eq(await(&answers[199], results[199]), FETCH_E_UNREACHABLE);
+        ck_assert_uint_eq(FAKE_GET(infos), 0);
+        results[199] = fetch_repo(fetch, REPO_MODEL, "Org/Name", &(struct fetch_asker){ tell_number, &(int){ 2 } },
+                                  remember_infos, &answers[199], NULL);
+        ck_assert_int_eq(results[199], FETCH_PENDING);
+        FAKE_SET(hold_names, false);
+        for (int i = 0; i < 199; i++)
+                await(&answers[i], results[i]);
+        for (int i = 0; i < 1000 && infos_then == 0; i++)
+                usleep(10000);
+        ck_assert_uint_ge(infos_then, 1);
+        ck_assert_uint_le(infos_then, 2 * RESOLVE_LOOKUPS_MAX + 5);
 }
 END_TEST
 
@@ -634,6 +714,8 @@ int main(void)
         tcase_add_test(t, a_switch_ends_flights_as_offline);
         tcase_add_test(t, wrong_options_are_said);
         tcase_add_test(t, memory_forgets);
+        tcase_add_test(t, memory_is_fair);
+        tcase_add_test(t, a_flood_of_one_leaves_room_for_another);
         suite_add_tcase(s, t);
         r = srunner_create(s);
         srunner_run_all(r, CK_ENV);
