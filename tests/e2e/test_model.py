@@ -113,7 +113,13 @@ class Model:
         known = known or self.rng.choice(self.repos)
         if self.offline and not known.pulled:
             return
-        sha = (self.wfs.repo(known.id) / "refs/main").read_text()
+        try:
+            sha = (self.wfs.repo(known.id) / "refs/main").read_text()
+        except FileNotFoundError:
+            # a lookup may have moved it on since it was seen, to a commit that is not held: then it is hidden
+            later = range(known.seen, len(known.commits))
+            assert self.offline and (known.seen < 0 or not known.pulled.issuperset(later)), "refs/main is gone"
+            return
         at = next(i for i, c in enumerate(known.commits) if c.sha == sha)
         assert at >= known.seen, "refs/main went back"  # believed for 60 s, so it may lag behind the hub
         known.seen = at
