@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 struct begun {
+        bool left; /* those too that became whole, and whose partial file a crash has left */
         struct blob_row *rows;
         size_t count, capacity;
 };
@@ -41,7 +42,9 @@ static int add_rows(struct blobs *t, const char *etag, struct begun *l)
 
         while ((r = catalog_blob_next_of_etag(t->catalog, etag, above, &row)) == 0) {
                 above = (int64_t)row.size;
-                r = row.state == BLOB_FILLING ? begun_add(l, &row) : 0;
+                if (row.state != BLOB_FILLING && !(l->left && row.state == BLOB_COMPLETE))
+                        continue;
+                r = begun_add(l, &row);
                 if (r < 0)
                         return r;
         }
@@ -55,9 +58,8 @@ static int by_id(const void *a, const void *b)
         return (x > y) - (x < y);
 }
 
-int blobs_begun(struct blobs *t, struct blob_row **ret, size_t *ret_count)
+static int list_begun(struct blobs *t, struct begun *l)
 {
-        CLEANUP(begun_done) struct begun l = {};
         CLEANUP_DIR DIR *d = NULL;
         struct dirent *e;
         int r = 0;
@@ -66,9 +68,15 @@ int blobs_begun(struct blobs *t, struct blob_row **ret, size_t *ret_count)
                 r = dir_list(store_partial_fd(t->store), ".", &d);
         while (d && r == 0 && (errno = 0, e = readdir(d)))
                 if (etag_valid(e->d_name)) /* the maps and drafts beside it are none */
-                        r = add_rows(t, e->d_name, &l);
-        if (d && r == 0)
-                r = -errno;
+                        r = add_rows(t, e->d_name, l);
+        return d && r == 0 ? -errno : r;
+}
+
+int blobs_begun(struct blobs *t, struct blob_row **ret, size_t *ret_count)
+{
+        CLEANUP(begun_done) struct begun l = {};
+        int r = list_begun(t, &l);
+
         if (r < 0)
                 return r;
         if (l.count > 1)
@@ -80,14 +88,13 @@ int blobs_begun(struct blobs *t, struct blob_row **ret, size_t *ret_count)
 
 int blobs_settle_begun(struct blobs *t)
 {
-        CLEANUP_FREE struct blob_row *rows = NULL;
+        CLEANUP(begun_done) struct begun l = { .left = true };
         struct blob *b;
-        size_t count;
         int result, r;
 
-        result = blobs_begun(t, &rows, &count);
-        for (size_t i = 0; result == 0 && i < count; i++) {
-                r = blobs_get(t, rows[i].id, &b);
+        result = list_begun(t, &l);
+        for (size_t i = 0; result == 0 && i < l.count; i++) {
+                r = blobs_get(t, l.rows[i].id, &b);
                 if (r == 0)
                         blob_unref(b);
                 else if (r < 0)
