@@ -23,7 +23,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 REPO = re.compile(r"(models|datasets|spaces)--")
 TEMPORARY = re.compile(r"\.weightfs-[0-9a-f]+-[0-9a-f]{16}\.tmp")
 MASK = (1 << 64) - 1
-WHOLE = (1, 2)  # blob_state of index/catalog.h
+ADOPTED = 1  # blob_state of index/catalog.h
+WHOLE = (ADOPTED, 2)
 
 # The bytes [start, end) of the blob with this etag, as the hub has them; None where it is not known.
 Oracle = Callable[[str, int, int], bytes | None]
@@ -56,6 +57,7 @@ class Found:
     refs: dict[tuple[str, str], str] = field(default_factory=dict)  # (repo folder, name): commit
     trees: set[tuple[str, str]] = field(default_factory=set)  # (repo folder, commit)
     partial: dict[tuple[str, str], Held] = field(default_factory=dict)  # (instance, etag)
+    adopted: set[str] = field(default_factory=set)  # etags that a catalogue calls whole, but not hashed yet
 
 
 def hash_of(path: Path, etag: str) -> str:
@@ -201,6 +203,8 @@ class Checker:
                 for etag, size, blob_state, incarnation in db.execute("SELECT etag, size, state, incarnation FROM blob"):
                     if blob_state in WHOLE and (etag, size) not in present:
                         found.wrong.append(f"{source}: {etag} of {size} bytes is complete, and is not in the store")
+                    if blob_state == ADOPTED:
+                        found.adopted.add(etag)
                     if incarnation % 2 != (blob_state in WHOLE):
                         found.wrong.append(f"{source}: {etag}: incarnation {incarnation} in state {blob_state}")
             except sqlite3.DatabaseError as error:

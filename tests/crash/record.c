@@ -7,6 +7,8 @@
  *   CRASH_DEV    a folder on the file system of which the record is kept
  *   CRASH_FAIL   a file of rules, looked at anew for every call: "CALL ERRNO TEXT" a line, e.g. "fsync 5 /hub/";
  *                calls on paths that contain the text fail
+ *   CRASH_KILL   "before N" or "after N": kill -9 at the Nth of the calls that are recorded, right before or
+ *                right after it
  *
  * A call and its entry are one step, under one lock, so that the order of the record is the order of things.
  * What the C library writes by itself (a FILE) is recorded as a whole when the FILE is closed. Shared memory
@@ -18,6 +20,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,6 +42,8 @@ struct entry {
 static pthread_mutex_t step = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
 static dev_t dev;
+static unsigned long kill_at, calls; /* 0: no kill; how many calls were begun, under step */
+static bool kill_after;
 
 #define REAL(name) ((__typeof__(&name))real(#name))
 
@@ -53,13 +58,40 @@ static void *real(const char *name)
 
 __attribute__((constructor)) static void begin(void)
 {
-        const char *log = getenv("CRASH_LOG"), *folder = getenv("CRASH_DEV");
+        const char *log = getenv("CRASH_LOG"), *folder = getenv("CRASH_DEV"), *rule = getenv("CRASH_KILL");
         struct stat st;
+        char when[8];
 
         if (!log || !folder || stat(folder, &st) < 0)
                 return;
         dev = st.st_dev;
         log_fd = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+        if (rule && sscanf(rule, "%7s %lu", when, &kill_at) != 2)
+                abort();
+        kill_after = rule && strcmp(when, "after") == 0;
+}
+
+/* ---- killing ---- */
+
+static void kill_if(bool now)
+{
+        int saved = errno;
+
+        if (now)
+                syscall(SYS_kill, getpid(), SIGKILL);
+        errno = saved;
+}
+
+/* Around each call that changes something of ours, under step. */
+static void call_begins(bool ours)
+{
+        calls += ours;
+        kill_if(ours && calls == kill_at && !kill_after);
+}
+
+static void call_ends(bool ours)
+{
+        kill_if(ours && calls == kill_at && kill_after);
 }
 
 /* ---- the record ---- */
@@ -161,7 +193,7 @@ static bool fails(const char *call, int dirfd, const char *path)
 static int open_step(int dirfd, const char *path, int flags, mode_t mode)
 {
         char name[NAME_MAX + 1];
-        bool ours = false, there;
+        bool ours, there;
         uint64_t dir;
         int fd;
 
@@ -172,10 +204,13 @@ static int open_step(int dirfd, const char *path, int flags, mode_t mode)
         pthread_mutex_lock(&step);
         ours = place(dirfd, path, &dir, name);
         there = ours && inode(dirfd, path) != 0;
+        ours = ours && (!there || flags & O_TRUNC);
+        call_begins(ours);
         fd = (int)syscall(SYS_openat, dirfd, path, flags, mode);
+        call_ends(ours);
         if (fd >= 0 && ours && !there)
                 record(OP_CREATE, dir, inode_of(fd), 0, name, "", NULL, 0);
-        if (fd >= 0 && ours && there && flags & O_TRUNC)
+        if (fd >= 0 && ours && there)
                 record(OP_TRUNC, inode_of(fd), 0, 0, "", "", NULL, 0);
         pthread_mutex_unlock(&step);
         return fd;
@@ -218,7 +253,9 @@ static ssize_t write_step(int fd, const void *buf, size_t len, off_t at)
         file = inode_of(fd);
         if (at < 0 && file != 0)
                 at = lseek(fd, 0, SEEK_CUR);
+        call_begins(file != 0);
         n = at < 0 ? syscall(SYS_write, fd, buf, len) : syscall(SYS_pwrite64, fd, buf, len, at);
+        call_ends(file != 0);
         if (at >= 0 && file != 0 && n > 0) {
                 int saved = errno;
 
@@ -263,14 +300,18 @@ ssize_t pread64(int fd, void *buf, size_t len, off64_t at)
 
 static int truncate_step(int fd, off_t size)
 {
+        uint64_t file;
         int r;
 
         if (fails("truncate", fd, ""))
                 return -1;
         pthread_mutex_lock(&step);
+        file = inode_of(fd);
+        call_begins(file != 0);
         r = (int)syscall(SYS_ftruncate, fd, size);
-        if (r == 0 && inode_of(fd) != 0)
-                record(OP_TRUNC, inode_of(fd), (uint64_t)size, 0, "", "", NULL, 0);
+        call_ends(file != 0);
+        if (r == 0 && file != 0)
+                record(OP_TRUNC, file, (uint64_t)size, 0, "", "", NULL, 0);
         pthread_mutex_unlock(&step);
         return r;
 }
@@ -287,14 +328,18 @@ int ftruncate64(int fd, off64_t size)
 
 static int sync_step(int fd, long call)
 {
+        uint64_t file;
         int r;
 
         if (fails("fsync", fd, ""))
                 return -1;
         pthread_mutex_lock(&step);
+        file = inode_of(fd);
+        call_begins(file != 0);
         r = (int)syscall(call, fd);
-        if (r == 0 && inode_of(fd) != 0)
-                record(OP_SYNC, inode_of(fd), 0, 0, "", "", NULL, 0);
+        call_ends(file != 0);
+        if (r == 0 && file != 0)
+                record(OP_SYNC, file, 0, 0, "", "", NULL, 0);
         pthread_mutex_unlock(&step);
         return r;
 }
@@ -342,8 +387,10 @@ int fclose(FILE *f)
                         return EOF;
                 }
                 pthread_mutex_lock(&step);
+                call_begins(true);
                 if (fflush(f) == 0)
                         record_whole(fd);
+                call_ends(true);
                 pthread_mutex_unlock(&step);
         }
         return REAL(fclose)(f);
@@ -363,7 +410,9 @@ int renameat(int from_dir, const char *from, int to_dir, const char *to)
         pthread_mutex_lock(&step);
         ours = place(from_dir, from, &a, name) && place(to_dir, to, &b, other);
         ours = ours && inode(from_dir, from) != inode(to_dir, to); /* else it does nothing */
+        call_begins(ours);
         r = (int)syscall(SYS_renameat, from_dir, from, to_dir, to);
+        call_ends(ours);
         if (r == 0 && ours)
                 record(OP_RENAME, a, b, 0, name, other, NULL, 0);
         pthread_mutex_unlock(&step);
@@ -386,7 +435,9 @@ int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags
                 return -1;
         pthread_mutex_lock(&step);
         ours = place(from_dir, from, &a, name) && place(to_dir, to, &b, other);
+        call_begins(ours);
         r = (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+        call_ends(ours);
         if (r == 0 && ours)
                 record(OP_LINK, a, b, 0, name, other, NULL, 0);
         pthread_mutex_unlock(&step);
@@ -402,7 +453,9 @@ int unlinkat(int dirfd, const char *path, int flags)
 
         pthread_mutex_lock(&step);
         ours = place(dirfd, path, &dir, name);
+        call_begins(ours);
         r = (int)syscall(SYS_unlinkat, dirfd, path, flags);
+        call_ends(ours);
         if (r == 0 && ours)
                 record(OP_UNLINK, dir, 0, 0, name, "", NULL, 0);
         pthread_mutex_unlock(&step);
@@ -425,7 +478,9 @@ int mkdirat(int dirfd, const char *path, mode_t mode)
                 return -1;
         pthread_mutex_lock(&step);
         ours = place(dirfd, path, &dir, name);
+        call_begins(ours);
         r = (int)syscall(SYS_mkdirat, dirfd, path, mode);
+        call_ends(ours);
         if (r == 0 && ours)
                 record(OP_MKDIR, dir, inode(dirfd, path), 0, name, "", NULL, 0);
         pthread_mutex_unlock(&step);
@@ -448,7 +503,9 @@ int symlinkat(const char *target, int dirfd, const char *path)
                 return -1;
         pthread_mutex_lock(&step);
         ours = place(dirfd, path, &dir, name);
+        call_begins(ours);
         r = (int)syscall(SYS_symlinkat, target, dirfd, path);
+        call_ends(ours);
         if (r == 0 && ours)
                 record(OP_SYMLINK, dir, inode(dirfd, path), 0, name, target, NULL, 0);
         pthread_mutex_unlock(&step);
