@@ -73,7 +73,10 @@ static void finish_running(struct engine *e, struct transfer *t, int result)
         if (result >= 0 && t->verdict != 0) /* what its owner says counts, whatever libcurl made of it */
                 result = ENGINE_E_REFUSED;
         curl_multi_remove_handle(e->multi, t->easy);
-        easy_pool_put(&e->pool, take_ptr(t->easy));
+        if (result == -ENOMEM) /* such a handle may fail for ever: what libcurl 7.88 keeps in it outlives a reset */
+                curl_easy_cleanup(take_ptr(t->easy));
+        else
+                easy_pool_put(&e->pool, take_ptr(t->easy));
         e->active--;
         finish(t, result);
 }
@@ -90,7 +93,7 @@ static void start(struct engine *e, struct transfer *t, uint64_t now)
         t->came = 0;
         t->verdict = 0;
         if (curl_multi_add_handle(e->multi, easy) != CURLM_OK) {
-                easy_pool_put(&e->pool, easy);
+                curl_easy_cleanup(easy);
                 finish(t, -ENOMEM);
                 return;
         }
