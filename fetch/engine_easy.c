@@ -211,11 +211,24 @@ static bool set_callbacks(CURL *easy, struct transfer *t)
         return code == CURLE_OK;
 }
 
+/*
+ * What to ask for, as it stands in @url. Left to itself, libcurl 7.88 asks without the query where it has no memory
+ * for a copy of it, and says nothing: the answer to another question would be taken for that to ours. NULL: as
+ * libcurl has it, where it must write more than this (for a proxy), or less.
+ */
+static const char *target_of(const struct easy_pool *p, const char *url)
+{
+        const char *host = strstr(url, "://"), *path = host ? strpbrk(host + 3, "/?#") : NULL;
+
+        return p->proxied || !path || *path != '/' || strchr(path, '#') ? NULL : path;
+}
+
 static bool set_request(CURL *easy, const struct transfer *t)
 {
         CURLcode code = CURLE_OK;
 
         SET(CURLOPT_URL, t->url);
+        SET(CURLOPT_REQUEST_TARGET, target_of(t->pool, t->url));
         SET(CURLOPT_PROTOCOLS_STR, "http,https");
         SET(CURLOPT_PATH_AS_IS, 1L); /* a signature covers the path as it is */
         SET(CURLOPT_HTTPHEADER, t->headers);

@@ -131,22 +131,22 @@ static int next_page(struct hub_call *c)
 
 static int tree_answered(struct hub_call *c)
 {
-        size_t entries, before = c->tree.tree.bytes;
-        int r = hub_json_tree(c->body, c->body_len, &c->tree.tree, &c->tree.left_out, &entries);
+        struct hub_listed *listed = &c->tree.listed;
+        size_t entries = listed->entries, bytes = c->tree.tree.bytes;
+        int r = hub_json_tree(c->body, c->body_len, &c->tree.tree, listed);
 
         if (r == 0)
-                r = call_hold(c, c->tree.tree.bytes - before);
+                r = call_hold(c, c->tree.tree.bytes - bytes);
         if (r != 0)
                 return r;
-        c->tree.entries += entries;
-        if (c->tree.entries > CATALOG_POS_MAX || c->tree.tree.bytes > LISTING_MAX)
+        if (listed->entries > CATALOG_POS_MAX || c->tree.tree.bytes > LISTING_MAX)
                 return HUB_E_MALFORMED;
-        c->tree.empty = entries > 0 ? 0 : c->tree.empty + 1;
+        c->tree.empty = listed->entries > entries ? 0 : c->tree.empty + 1;
         if (c->answer.next)
                 return c->tree.empty <= EMPTY_MAX ? next_page(c) : HUB_E_MALFORMED;
-        if (c->tree.left_out > 0)
-                log_debug("listing: %zu files with unsafe names are left out", c->tree.left_out);
-        return hub_tree_check(&c->tree.tree);
+        if (listed->left_out > 0)
+                log_debug("listing: %zu files with unsafe names are left out", listed->left_out);
+        return hub_tree_check(&c->tree.tree, listed);
 }
 
 static void tree_deliver(struct hub_call *c, int result)

@@ -18,6 +18,7 @@
 #include "fetch/http_header.h"
 #include "fetch/http_url.h"
 #include "fetch/hub.h"
+#include "fetch/hub_json.h"
 #include "fetch/pace.h"
 #include "fetch/token.h"
 
@@ -102,7 +103,8 @@ struct hub_call {
                         hub_tree_fn done;
                         struct tree tree;
                         uint64_t *seen; /* heap; hashes of the pages' URLs */
-                        size_t pages, empty, entries, left_out;
+                        struct hub_listed listed;
+                        size_t pages, empty;
                 } tree;
                 struct {
                         hub_refs_fn done;

@@ -153,7 +153,7 @@ static bool take_hex(const json_t *value, size_t digits, char *ret)
         return true;
 }
 
-static int take_file(const json_t *entry, struct tree *tree, size_t *left_out)
+static int take_file(const json_t *entry, struct tree *tree, struct hub_listed *listed)
 {
         const json_t *lfs = json_object_get(entry, "lfs");
         const char *path = json_string_value(json_object_get(entry, "path"));
@@ -171,7 +171,7 @@ static int take_file(const json_t *entry, struct tree *tree, size_t *left_out)
         }
         if (!entry_path_valid(path)) {
                 log_debug("a file is left out: its name is not safe (%zu bytes)", strlen(path));
-                ++*left_out;
+                listed->left_out++;
                 return 0;
         }
         file.path = path;
@@ -179,7 +179,7 @@ static int take_file(const json_t *entry, struct tree *tree, size_t *left_out)
         return r == -EINVAL ? HUB_E_MALFORMED : r;
 }
 
-static int take_entry(struct json_cut *cut, struct tree *tree, size_t *left_out)
+static int take_entry(struct json_cut *cut, struct tree *tree, struct hub_listed *listed)
 {
         CLEANUP(cleanup_json) json_t *entry = NULL;
         const char *type;
@@ -190,13 +190,14 @@ static int take_entry(struct json_cut *cut, struct tree *tree, size_t *left_out)
         type = json_string_value(json_object_get(entry, "type"));
         if (!type)
                 return HUB_E_MALFORMED;
-        return strcmp(type, "file") == 0 ? take_file(entry, tree, left_out) : 0; /* folders follow from the paths */
+        listed->entries++;
+        listed->folders += strcmp(type, "directory") == 0; /* they follow from the paths */
+        return strcmp(type, "file") == 0 ? take_file(entry, tree, listed) : 0;
 }
 
-int hub_json_tree(const char *json, size_t len, struct tree *tree, size_t *left_out, size_t *ret_entries)
+int hub_json_tree(const char *json, size_t len, struct tree *tree, struct hub_listed *listed)
 {
         CLEANUP(json_cut_done) struct json_cut cut;
-        size_t entries = 0;
         int r;
 
         json_cut_text(&cut, json, len);
@@ -205,20 +206,25 @@ int hub_json_tree(const char *json, size_t len, struct tree *tree, size_t *left_
                 r = json_cut_item(&cut);
                 if (r == 1)
                         break;
-                r = r < 0 ? cut_result(r) : take_entry(&cut, tree, left_out);
-                entries++;
+                r = r < 0 ? cut_result(r) : take_entry(&cut, tree, listed);
         }
-        if (r == 1)
-                r = cut_result(json_cut_end(&cut));
-        if (r == 0)
-                *ret_entries = entries;
-        return r;
+        return r == 1 ? cut_result(json_cut_end(&cut)) : r;
 }
 
-int hub_tree_check(const struct tree *tree)
+static bool is_top_alone(const struct tree *tree)
+{
+        for (size_t i = 0; i < tree->count; i++)
+                if (strchr(tree->files[i].path, '/'))
+                        return false;
+        return true;
+}
+
+int hub_tree_check(const struct tree *tree, const struct hub_listed *listed)
 {
         int r = tree_check(tree);
 
+        if (r == 0 && listed->folders > 0 && listed->left_out == 0 && is_top_alone(tree))
+                return HUB_E_MALFORMED;
         return r == -EEXIST ? HUB_E_MALFORMED : r;
 }
 

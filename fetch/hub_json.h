@@ -13,12 +13,20 @@
  * an answer without one is about the name asked for. HUB_E_FORBIDDEN: disabled, and no commit said. */
 int hub_json_repo(const char *json, size_t len, const char *asked, struct hub_repo_info *ret);
 
-/* Appends the files of one page of /tree. Files with unsafe names are left out and counted in
- * @left_out; what else is wrong refuses the page. @ret_entries: entries of any kind on the page. */
-int hub_json_tree(const char *json, size_t len, struct tree *tree, size_t *left_out, size_t *ret_entries);
+/* What was gone through of a listing, files that were taken apart. */
+struct hub_listed {
+        size_t entries; /* of any kind, these too */
+        size_t folders;
+        size_t left_out; /* files with unsafe names */
+};
 
-/* HUB_E_MALFORMED where a path is there twice. */
-int hub_tree_check(const struct tree *tree);
+/* Appends the files of one page of /tree, and adds to @listed. Files with unsafe names are left out; what
+ * else is wrong refuses the page. */
+int hub_json_tree(const char *json, size_t len, struct tree *tree, struct hub_listed *listed);
+
+/* HUB_E_MALFORMED where a path is there twice, or folders are but nothing in any of them: git has no empty
+ * ones, so the listing is that of the top folder alone. */
+int hub_tree_check(const struct tree *tree, const struct hub_listed *listed);
 
 /* Answer of /refs; @ret is a heap array. References with names that are none are left out; of equal
  * names (a branch and a tag) the first counts, as the hub resolves them. */

@@ -20,9 +20,9 @@ static void try_info(const char *json, size_t len)
 static void try_tree(const char *json, size_t len)
 {
         struct tree tree = {};
-        size_t left_out = 0, entries = 0;
+        struct hub_listed listed = {};
 
-        if (hub_json_tree(json, len, &tree, &left_out, &entries) == 0 && hub_tree_check(&tree) == 0)
+        if (hub_json_tree(json, len, &tree, &listed) == 0 && hub_tree_check(&tree, &listed) == 0)
                 for (size_t i = 0; i < tree.count; i++) {
                         assert(entry_path_valid(tree.files[i].path));
                         assert(etag_valid(tree.files[i].etag));

@@ -58,20 +58,19 @@ START_TEST(repo_malformed)
 }
 END_TEST
 
-static int page(const char *json, struct tree *t, size_t *left_out)
+static int page(const char *json, struct tree *t, struct hub_listed *listed)
 {
-        size_t entries;
-
-        return hub_json_tree(json, strlen(json), t, left_out, &entries);
+        return hub_json_tree(json, strlen(json), t, listed);
 }
 
+#define FOLDER_(path) "{\"type\":\"directory\",\"oid\":\"" SHA "\",\"size\":0,\"path\":\"" path "\"}"
 #define FILE_(path, size) "{\"type\":\"file\",\"oid\":\"" SHA "\",\"size\":" size ",\"path\":\"" path "\"}"
 
 START_TEST(tree_page)
 {
         struct tree t = {};
         struct tree_file lfs;
-        size_t left_out = 0;
+        struct hub_listed listed = {};
 
         ck_assert_int_eq(page("[{\"type\":\"directory\",\"oid\":\"" SHA
                               "\",\"size\":0,\"path\":\"d\"}," FILE_(
@@ -79,7 +78,7 @@ START_TEST(tree_page)
                                                   "\",\"size\":130,\"lfs\":{\"oid\":\"" SHA256
                                                   "\",\"size\":7,\"pointerSize\":130},\"xetHash\":\"" SHA256
                                                   "\",\"path\":\"w\"}]",
-                              &t, &left_out),
+                              &t, &listed),
                          0);
         ck_assert_uint_eq(t.count, 2);
         ck_assert_str_eq(t.files[0].path, "d/a");
@@ -89,10 +88,33 @@ START_TEST(tree_page)
         ck_assert_uint_eq(t.files[1].size, 7);
         tree_file_at(&t, 1, &lfs);
         ck_assert_str_eq(lfs.xet_hash, SHA256);
-        ck_assert_int_eq(hub_tree_check(&t), 0);
-        ck_assert_int_eq(page("[" FILE_("d/a", "5") "]", &t, &left_out), 0);
-        ck_assert_int_eq(hub_tree_check(&t), HUB_E_MALFORMED);
-        ck_assert_uint_eq(left_out, 0);
+        ck_assert_int_eq(hub_tree_check(&t, &listed), 0);
+        ck_assert_int_eq(page("[" FILE_("d/a", "5") "]", &t, &listed), 0);
+        ck_assert_int_eq(hub_tree_check(&t, &listed), HUB_E_MALFORMED);
+        ck_assert_uint_eq(listed.left_out, 0);
+        tree_done(&t);
+}
+END_TEST
+
+/* What a hub answers that does not go down, or whose question has lost its query. */
+START_TEST(tree_of_the_top)
+{
+        struct tree t = {};
+        struct hub_listed listed = {};
+
+        ck_assert_int_eq(page("[" FOLDER_("d") "]", &t, &listed), 0);
+        ck_assert_int_eq(page("[" FILE_("w", "5") "]", &t, &listed), 0);
+        ck_assert_uint_eq(listed.folders, 1);
+        ck_assert_int_eq(hub_tree_check(&t, &listed), HUB_E_MALFORMED);
+        ck_assert_int_eq(page("[" FILE_("d/a", "5") "]", &t, &listed), 0);
+        ck_assert_int_eq(hub_tree_check(&t, &listed), 0);
+        ck_assert_uint_eq(listed.entries, 3);
+        tree_done(&t);
+        /* what was in it has no name that may be shown */
+        listed = (struct hub_listed){};
+        t = (struct tree){};
+        ck_assert_int_eq(page("[" FOLDER_("d") "," FILE_("d/\\u0007", "1") "]", &t, &listed), 0);
+        ck_assert_int_eq(hub_tree_check(&t, &listed), 0);
         tree_done(&t);
 }
 END_TEST
@@ -100,15 +122,15 @@ END_TEST
 START_TEST(tree_unsafe_names)
 {
         struct tree t = {};
-        size_t left_out = 0;
+        struct hub_listed listed = {};
 
         ck_assert_int_eq(
                 page("[" FILE_("../x", "1") "," FILE_("/etc/passwd", "1") "," FILE_("a//b", "1") "," FILE_(
                              "a/\\u0007", "1") "," FILE_("", "1") "," FILE_("ok", "1") "]",
-                     &t, &left_out),
+                     &t, &listed),
                 0);
         ck_assert_uint_eq(t.count, 1);
-        ck_assert_uint_eq(left_out, 5);
+        ck_assert_uint_eq(listed.left_out, 5);
         tree_done(&t);
 }
 END_TEST
@@ -134,9 +156,9 @@ START_TEST(tree_malformed)
 
         for (size_t n = 0; n < ARRAY_SIZE(bad); n++) {
                 struct tree t = {};
-                size_t left_out = 0;
+                struct hub_listed listed = {};
 
-                ck_assert_msg(page(bad[n], &t, &left_out) == HUB_E_MALFORMED, "%s", bad[n]);
+                ck_assert_msg(page(bad[n], &t, &listed) == HUB_E_MALFORMED, "%s", bad[n]);
                 tree_done(&t);
         }
 }
@@ -144,13 +166,14 @@ END_TEST
 
 START_TEST(tree_deep)
 {
-        size_t n = 200000, entries, left_out = 0;
+        struct hub_listed listed = {};
+        size_t n = 200000;
         char *deep = malloc(2 * n);
         struct tree t = {};
 
         memset(deep, '[', n);
         memset(deep + n, ']', n);
-        ck_assert_int_eq(hub_json_tree(deep, 2 * n, &t, &left_out, &entries), HUB_E_MALFORMED);
+        ck_assert_int_eq(hub_json_tree(deep, 2 * n, &t, &listed), HUB_E_MALFORMED);
         free(deep);
 }
 END_TEST
@@ -163,7 +186,8 @@ START_TEST(pieces_too_large)
                 { "{\"branches\":[{\"name\":\"main\",\"x\":[", "0]}]}" },
                 { "{\"sha\":[", "0]}" },
         };
-        size_t n = 1 << 20, entries, left_out = 0, count;
+        struct hub_listed listed = {};
+        size_t n = 1 << 20, count;
         char *text = malloc(n + 100);
         struct hub_repo_info info;
         struct tree t = {};
@@ -175,7 +199,7 @@ START_TEST(pieces_too_large)
                 for (size_t k = 0; k < n / 2; k++)
                         len += strlen(strcpy(text + len, "0,"));
                 len += strlen(strcpy(text + len, frames[i][1]));
-                ck_assert_int_eq(i == 0   ? hub_json_tree(text, len, &t, &left_out, &entries)
+                ck_assert_int_eq(i == 0   ? hub_json_tree(text, len, &t, &listed)
                                  : i == 1 ? hub_json_refs(text, len, &r, &count)
                                           : hub_json_repo(text, len, "org/asked", &info),
                                  HUB_E_MALFORMED);
@@ -228,6 +252,7 @@ int main(void)
         tcase_add_test(t, repo_info);
         tcase_add_test(t, repo_malformed);
         tcase_add_test(t, tree_page);
+        tcase_add_test(t, tree_of_the_top);
         tcase_add_test(t, tree_unsafe_names);
         tcase_add_test(t, tree_malformed);
         tcase_add_test(t, tree_deep);
