@@ -407,12 +407,40 @@ int column_text(sqlite3_stmt *st, int column, char *ret, size_t size)
 
 /* ---- transactions ---- */
 
+static const char rollback[] = "ROLLBACK";
+
+/* Ends a transaction, if one is open: after some errors SQLite has rolled back by itself. Not db_exec(): a
+ * rollback must not meet a fault point. */
+static int roll_back(struct conn *k)
+{
+        CLEANUP_STMT sqlite3_stmt *st = NULL;
+        int r;
+
+        if (sqlite3_get_autocommit(k->db))
+                return 0;
+        r = statement_get(k, rollback, &st);
+        return r == 0 && sqlite3_step(st) != SQLITE_DONE ? -ENOMEM : r;
+}
+
+/* What a rollback needs is made beforehand: were there no memory for it then, the transaction would stay open, and
+ * the next one would find it so. That one ends it, should it be so all the same. */
+static int prepare_rollback(struct conn *k)
+{
+        sqlite3_stmt *st;
+        int r = statement_get(k, rollback, &st);
+
+        return r == 0 ? roll_back(k) : r;
+}
+
 int txn_begin(struct txn *t, struct conn *k)
 {
         int r;
 
         if (FAULT("catalog.begin"))
                 return -EIO;
+        r = prepare_rollback(k);
+        if (r < 0)
+                return r;
         /* IMMEDIATE: a deferred one that reads first could find the file changed when it writes. */
         r = db_exec(k, "BEGIN IMMEDIATE", NO_PARAMS);
         if (r < 0)
@@ -447,9 +475,6 @@ void txn_abort(struct txn *t)
 {
         if (!t->conn)
                 return;
-        /* Not db_exec(): a rollback must not meet a fault point. After some errors SQLite has
-         * rolled back by itself, and there is nothing to do. */
-        if (!sqlite3_get_autocommit(t->conn->db))
-                sqlite3_exec(t->conn->db, "ROLLBACK", NULL, NULL, NULL);
+        (void)roll_back(t->conn);
         t->conn = NULL;
 }
