@@ -162,6 +162,10 @@ void filler_verdict(struct filler *fl, struct blob *b, enum fetch_outcome outcom
         take_before_locked(fl, &v->said);
         lock_drop(&fl->lock);
         say(&v->said);
+        if (blob_owes(b))
+                log_ratelimited(LOG_LEVEL_ERROR, "%s: %s: the catalogue cannot be written, so it cannot be opened; "
+                                "once it can (free space, or mend the disk of the state folder) the next open goes on",
+                                v->said.repo, v->said.path);
         lock_take(&fl->lock);
         keep_locked(fl, v);
         lock_drop(&fl->lock);

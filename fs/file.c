@@ -118,6 +118,8 @@ static int open_blob(struct request *rq)
         int r = node_blob(rq->fs, rq->node, &b);
         uint32_t now;
 
+        if (r == 0)
+                r = blob_may_open(b);
         if (r != 0)
                 return r;
         now = blob_incarnation(b);

@@ -1,6 +1,7 @@
 /*
  * Blobs at run time: the table, opening, reading. The places that list a blob are in blob_place.c, writing
- * in blob_fill.c, the running hash in blob_hash.c, becoming whole in blob_finish.c.
+ * in blob_fill.c, the running hash in blob_hash.c, becoming whole in blob_finish.c, states in the catalogue in
+ * blob_renew.c.
  *
  * States of a struct blob: filling (FILLING, QUARANTINED: fd is the partial file or -1, extents
  * say what is held) and whole (ADOPTED, COMPLETE: fd is a file in STORE/hub, or the partial file
@@ -22,7 +23,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,40 +42,6 @@ int blob_retire_fd_locked(struct blob *b)
         b->retired = grown;
         b->retired[b->retired_count++] = take_fd(&b->fd);
         blob_end_era_locked(b);
-        return 0;
-}
-
-int blob_set_state(struct blob *b, enum blob_state state)
-{
-        struct blob_row row;
-        int r;
-
-        r = catalog_blob_set_state(b->table->catalog, b->id, state, &row);
-        if (r != 0)
-                return r == CATALOG_E_NONE ? -ENOENT : r;
-        lock_take(&b->lock);
-        b->state = row.state;
-        b->incarnation = row.incarnation;
-        if (blob_state_whole(b->state))
-                blob_forget_extents_locked(b);
-        if (b->state == BLOB_COMPLETE)
-                blob_forget_readers_locked(b);
-        lock_drop(&b->lock);
-        log_debug("%.12s: state %d, incarnation %" PRIu32, b->etag, (int)row.state, row.incarnation);
-        return 0;
-}
-
-int blob_renew(struct blob *b)
-{
-        struct blob_row row;
-        int r;
-
-        r = catalog_blob_renew(b->table->catalog, b->id, &row);
-        if (r != 0)
-                return r == CATALOG_E_NONE ? -ENOENT : r;
-        lock_take(&b->lock);
-        b->incarnation = row.incarnation;
-        lock_drop(&b->lock);
         return 0;
 }
 
@@ -149,6 +115,7 @@ static void blob_free(struct blob *b)
         hash_free(b->hash);
         free(b->readers);
         lock_done(&b->lock);
+        lock_done(&b->noting);
         lock_done(&b->io);
         lock_done(&b->hashing);
         lock_done(&b->finish);
@@ -186,6 +153,7 @@ static struct blob *blob_new(struct blobs *t, int64_t id)
         b->busy = true;
         list_init(&b->idle);
         lock_init(&b->lock);
+        lock_init(&b->noting);
         lock_init(&b->io);
         lock_init(&b->hashing);
         lock_init(&b->finish);
@@ -203,6 +171,9 @@ static int open_new(struct blob *b)
                 return r == CATALOG_E_NONE ? BLOB_E_NONE : r;
         b->size = row.size;
         strcpy(b->etag, row.etag);
+        r = blob_renew_marked(b, &row);
+        if (r != 0)
+                return r == CATALOG_E_NONE ? BLOB_E_NONE : r;
         b->state = row.state;
         b->incarnation = row.incarnation;
         extent_init(&b->map, b->table->store, b->table->boot, b->etag, b->size);
@@ -240,20 +211,22 @@ static int look_again(struct blob *b, bool was_idle)
 {
         struct blob_row row;
         struct stat st;
-        bool whole, finishing, gone, moved;
+        bool whole, finishing, gone, moved, owes;
         int r;
 
         lock_take(&b->lock);
         whole = blob_state_whole(b->state);
         finishing = b->finishing;
+        owes = b->owes;
         gone = whole && was_idle && (fstat(b->fd, &st) < 0 || st.st_nlink == 0);
         moved = whole && was_idle && !gone &&
                 (st.st_ctim.tv_sec != b->looked.tv_sec || st.st_ctim.tv_nsec != b->looked.tv_nsec);
         if (moved)
                 b->looked = st.st_ctim;
         lock_drop(&b->lock);
-        /* opening must not wait for a hash: all bytes are held, and the thread there sets the state */
-        if (finishing || (whole && !gone && !moved))
+        /* opening must not wait for a hash: all bytes are held, and the thread there sets the state. Of what
+         * owes its renewal the row says nothing yet. */
+        if (finishing || owes || (whole && !gone && !moved))
                 return 0;
         if (moved) { /* or has one name more or less: another daemon may have taken it out of sight */
                 r = blob_find_again(b);
@@ -378,7 +351,7 @@ struct blob *blob_unref(struct blob *b)
                 if (b->open_result != 0) {
                         HASH_DEL(t->by_id, b);
                         blob_free(b);
-                } else {
+                } else if (!blob_owes(b)) { /* N3 */
                         list_push(&t->idle, &b->idle);
                         t->idle_count++;
                 }

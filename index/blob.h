@@ -60,6 +60,11 @@ uint64_t blob_size(const struct blob *b);
 const char *blob_etag(const struct blob *b);
 enum blob_state blob_state(struct blob *b);
 uint32_t blob_incarnation(struct blob *b);
+/* True while the incarnation is one of bytes that turned out to be wrong: the catalogue could not be written. */
+bool blob_owes(struct blob *b);
+/* To be asked before the blob is opened, and before its incarnation then. 0; negative errno: it owes another one,
+ * and the catalogue still cannot be written. What had been given out under this one was wrong: not to be opened. */
+int blob_may_open(struct blob *b);
 
 /* ---- reading ---- */
 
@@ -115,10 +120,10 @@ uint64_t blob_hash_left(struct blob *b);
  * given up meanwhile is hashed anew. 0; -ECANCELED; negative errno: it begins anew at the next call. */
 int blob_hash_ahead(struct blob *b, uint64_t max, const atomic_bool *cancel);
 
-/* Gives up ranges. All of the blob ([0, UINT64_MAX)): a new incarnation. */
+/* Gives up ranges. All of the blob ([0, UINT64_MAX)): a new incarnation, or blob_owes(). */
 int blob_drop(struct blob *b, uint64_t start, uint64_t end);
-/* After a wrong hash: nothing is held any longer, a new incarnation; but what blob_write() is given from now
- * on replaces only what differs from it in the file. */
+/* After a wrong hash: nothing is held any longer, a new incarnation (or blob_owes()); but what blob_write() is
+ * given from now on replaces only what differs from it in the file. */
 int blob_doubt(struct blob *b);
 
 #define BLOB_DIFFERS_MAX 8

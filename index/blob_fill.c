@@ -475,16 +475,16 @@ static int drop_io(struct blob *b, uint64_t start, uint64_t end, bool keep_file)
 
 int blob_drop(struct blob *b, uint64_t start, uint64_t end)
 {
-        int r;
+        int r, renewed = 0;
 
         lock_take(&b->finish);
         lock_take(&b->io);
         r = drop_io(b, start, end, false);
         lock_drop(&b->io);
-        if (r == 0 && start == 0 && end >= b->size)
-                r = blob_renew(b);
+        if (start == 0 && end >= b->size)
+                renewed = blob_renew_filling(b);
         lock_drop(&b->finish);
-        return r;
+        return r < 0 ? r : renewed;
 }
 
 /* A file that was cut or extended is not gone on with. */
@@ -497,7 +497,7 @@ static bool has_its_size(struct blob *b)
 
 int blob_doubt(struct blob *b)
 {
-        int r;
+        int r, renewed;
 
         lock_take(&b->finish);
         lock_take(&b->io);
@@ -508,8 +508,7 @@ int blob_doubt(struct blob *b)
                 lock_drop(&b->lock);
         }
         lock_drop(&b->io);
-        if (r == 0)
-                r = blob_renew(b);
+        renewed = blob_renew_filling(b); /* also of what could not be given up: it is wrong */
         lock_drop(&b->finish);
-        return r;
+        return r < 0 ? r : renewed;
 }

@@ -234,9 +234,7 @@ static int reject_adopted(struct blob *b)
         r = blob_quarantine_whole(b);
         if (r == 0 || r == -EROFS)
                 /* what cannot be moved away must not be found again */
-                r = blob_set_state(b, r == 0 ? BLOB_FILLING : BLOB_QUARANTINED);
-        if (r == 0)
-                r = blob_forget_extents(b);
+                r = blob_renew(b, r == 0 ? BLOB_FILLING : BLOB_QUARANTINED);
         if (r == 0)
                 blob_remove_partial(b);
         lock_drop(&b->io);
@@ -300,8 +298,7 @@ static int quarantine_partial(struct blob *b)
         if (r < 0)
                 return r;
         blob_remove_partial(b);
-        r = blob_set_state(b, BLOB_QUARANTINED);
-        return r < 0 ? r : blob_renew(b);
+        return blob_renew(b, BLOB_QUARANTINED);
 }
 
 int blob_quarantine(struct blob *b)

@@ -1,10 +1,11 @@
 /*
  * Inside of a blob at run time, shared by blob.c (table, reading), blob_place.c (where it is listed),
  * blob_fill.c (writing, extents), blob_again.c (bytes in doubt), blob_hash.c (the running hash),
- * blob_finish.c (becoming whole), blob_reject.c (what was found out of it from outside), blob_readers.c (who
- * read before that) and blob_begun.c (what partial/ holds).
+ * blob_finish.c (becoming whole), blob_renew.c (states in the catalogue, new incarnations), blob_reject.c (what
+ * was found out of it from outside), blob_readers.c (who read before that) and blob_begun.c (what partial/
+ * holds).
  *
- * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, lock. The table's and a
+ * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, noting, lock. The table's and a
  * blob's lock are never held over more than a small write to the extent map's page cache, or its rename.
  */
 #pragma once
@@ -48,9 +49,11 @@ struct blob {
         atomic_bool hash_wanted; /* who makes it whole waits for hashing */
         struct lock io;     /* one thread creates, syncs or rewrites the partial file and its map */
         bool removed;       /* F3: a map was removed, perhaps not durably; protected by io */
+        struct lock noting; /* one thread changes the row, and the state with it */
         struct lock lock;   /* for what follows */
         enum blob_state state;
         uint32_t incarnation;
+        bool owes;              /* N1: the incarnation is of bytes that were wrong */
         bool finishing;         /* a thread is in blob_finish(), perhaps for minutes */
         int fd;                 /* of what is read; -1: nothing yet */
         struct timespec looked; /* ctime of a whole file when it was seen under one of its names */
@@ -100,12 +103,22 @@ int blob_find_whole(struct blob *b, struct repo *ret_repo, int *ret_fd);
 
 /* Puts the descriptor aside, to be closed with the blob; the era ends. -ENOMEM. */
 int blob_retire_fd_locked(struct blob *b) REQUIRES(b->lock);
-/* Catalogue and memory; the caller holds b->finish. */
-int blob_set_state(struct blob *b, enum blob_state state);
-/* A new incarnation of what is filled; the caller holds b->finish. */
-int blob_renew(struct blob *b);
 /* Looks anew at what the store has of it (T3); the caller holds b->finish and b->io. */
 int blob_settle(struct blob *b);
+
+/* ---- states in the catalogue (blob_renew.c) ---- */
+
+/* Catalogue and memory; the caller holds b->finish. What is owed is paid first, or nothing is changed. */
+int blob_set_state(struct blob *b, enum blob_state state);
+/* What was given out is wrong, or of a file that is gone: from now on the blob is of @state (FILLING, QUARANTINED)
+ * in a new incarnation, which it owes where the catalogue cannot be written (N1). A whole one holds nothing any
+ * longer. The caller holds b->finish. 0 or -ENOMEM. */
+int blob_renew(struct blob *b, enum blob_state state);
+/* The same of what is being filled; a whole one stays as it is. */
+int blob_renew_filling(struct blob *b);
+/* Of a blob that is being opened, whose row is @row: pays what an earlier run owed. 0 and the row as it is then;
+ * CATALOG_E_NONE; negative errno. */
+int blob_renew_marked(struct blob *b, struct blob_row *row);
 
 /* ---- the running hash (blob_hash.c) ---- */
 

@@ -65,10 +65,9 @@ static int find_again(struct blob *b)
         r = is_still_named(b, &named);
         if (r < 0 || named)
                 return r;
-        r = blob_set_state(b, BLOB_FILLING);
-        if (r == 0)
-                r = blob_forget_extents(b);
-        return r < 0 ? r : blob_settle(b);
+        r = blob_renew(b, BLOB_FILLING);
+        /* the row of what owes does not say yet that its file is gone */
+        return r < 0 || blob_owes(b) ? r : blob_settle(b);
 }
 
 int blob_find_again(struct blob *b)

@@ -257,9 +257,9 @@ int catalog_blobs_verified(struct catalog *c, const int64_t *ids, size_t count, 
 /* Those of @ids that are being filled are adopted: one transaction, whose sync to the disk costs more than
  * many changes. All or nothing; CATALOG_E_NONE: one of them is not known. */
 int catalog_blobs_adopt(struct catalog *c, const int64_t *ids, size_t count);
-/* The next incarnation of a blob that is filled: its bytes were wrong, and who cached them must not take
- * them for the new ones. A complete one stays as it is. */
-int catalog_blob_renew(struct catalog *c, int64_t id, struct blob_row *ret);
+/* The bytes of a blob were wrong, or its file is gone: it is of @state (BLOB_FILLING or BLOB_QUARANTINED) in its
+ * next incarnation, so that who cached them does not take them for the new ones. -EINVAL: another state. */
+int catalog_blob_renew(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret);
 /* A place that lists the blob: the entry with the lowest (commit, position) above the given one.
  * (0, 0) for the first. Used for the URL to fetch from and for the links to make. */
 int catalog_blob_place_next(struct catalog *c, int64_t blob, int64_t after_commit, uint32_t after_pos,

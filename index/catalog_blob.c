@@ -206,7 +206,8 @@ int catalog_blobs_verified(struct catalog *c, const int64_t *ids, size_t count, 
         return r;
 }
 
-static int blob_renew_locked(struct catalog *c, int64_t id, struct blob_row *ret) REQUIRES(c->write_lock)
+static int blob_renew_locked(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret)
+        REQUIRES(c->write_lock)
 {
         CLEANUP_TXN struct txn txn = {};
         struct conn *k = c->writer;
@@ -216,15 +217,14 @@ static int blob_renew_locked(struct catalog *c, int64_t id, struct blob_row *ret
         r = txn_begin(&txn, k);
         if (r == 0)
                 r = blob_load(k, id, &row);
-        if (r != 0)
-                return r;
-        if (!blob_state_whole(row.state)) {
+        if (r == 0 && !blob_state_whole(row.state)) {
                 if (row.incarnation > INCARNATION_MAX - 2)
                         return -EOVERFLOW;
-                row.incarnation += 2; /* C6 */
                 r = db_exec(k, "UPDATE blob SET incarnation = ?2 WHERE id = ?1",
-                            PARAMS(P_INT(id), P_INT(row.incarnation)));
+                            PARAMS(P_INT(id), P_INT(row.incarnation + 2))); /* C6 */
         }
+        if (r == 0)
+                r = blob_change_state(k, id, state, &row); /* of a whole one, a new incarnation by itself */
         if (r == 0)
                 r = txn_commit_shown(&txn, c);
         if (r == 0)
@@ -232,12 +232,14 @@ static int blob_renew_locked(struct catalog *c, int64_t id, struct blob_row *ret
         return r;
 }
 
-int catalog_blob_renew(struct catalog *c, int64_t id, struct blob_row *ret)
+int catalog_blob_renew(struct catalog *c, int64_t id, enum blob_state state, struct blob_row *ret)
 {
         int r;
 
+        if (state != BLOB_FILLING && state != BLOB_QUARANTINED)
+                return -EINVAL;
         lock_take(&c->write_lock);
-        r = blob_renew_locked(c, id, ret);
+        r = blob_renew_locked(c, id, state, ret);
         lock_drop(&c->write_lock);
         return r;
 }

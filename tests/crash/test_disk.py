@@ -174,3 +174,35 @@ def test_a_disk_that_fails(wfs: Weightfs, hub: Hub, rules: Path, rule: str) -> N
     found = Checker(wfs.store).check(wfs.state)
     assert not found.wrong, "\n".join(found.wrong)
     assert len([link for repo, link in found.links if repo == "models--org--new"]) == len(files)
+
+
+def open_errno(path: Path) -> int:
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def test_wrong_bytes_that_cannot_be_noted(wfs: Weightfs, hub: Hub, rules: Path) -> None:
+    """The kernel has pages of wrong bytes, and the catalogue cannot be written when they are found out."""
+    model = Synthetic(2 * MIB, 2)
+    hub.add_repo("model", "org/new").commit({"model.safetensors": model})
+    hub.fault("corrupt", on="content", path="model.safetensors", at=5000, times=1)
+    stall = hub.fault("stall", on="content", path="model.safetensors", at=MIB)
+    wfs.start("--complete", "touched", env=clean_env(LD_PRELOAD=TOOLS / "crash-record.so", CRASH_FAIL=rules))
+    path = wfs.snapshot("org/new") / "model.safetensors"
+    with path.open("rb", buffering=0) as f:
+        assert os.pread(f.fileno(), 10, 5000) != model.read(5000, 5010), "the hub sends a wrong byte"
+        rules.with_suffix(".new").write_text("write 5 /catalogue.sqlite\n")
+        rules.with_suffix(".new").rename(rules)
+        stall.remove()
+        wait_for(lambda: "the catalogue cannot be written, so it cannot be opened" in wfs.log.read_text(), 60)
+        assert os.pread(f.fileno(), 10, MIB + 5000) == model.read(MIB + 5000, MIB + 5010), "who reads goes on"
+        for _ in range(3):
+            assert open_errno(path) == errno.EIO
+        rules.unlink()
+        with path.open("rb") as again:
+            assert again.read() == model.read()
+    wait_for((wfs.stored("org/new") / "blobs" / model.sha256).exists, 60)
+    assert path.read_bytes() == model.read()

@@ -65,30 +65,6 @@ START_TEST(what_differs_is_replaced_and_told)
 }
 END_TEST
 
-/* Where nothing is held any longer, what the kernel keeps of the old bytes is not to be used again. Only a
- * catalogue that fails (EIO) can be in the way of that. */
-START_TEST(doubt_with_failures)
-{
-        for (uint64_t nth = 1;; nth++) {
-                struct blob *b = wrong_blob();
-                uint32_t before = blob_incarnation(b);
-                bool fired;
-                int r;
-
-                fault_arm(nth);
-                r = blob_doubt(b);
-                fired = fault_fired();
-                fault_arm(0);
-                if (blob_incarnation(b) == before)
-                        ck_assert_int_eq(r, -EIO);
-                (void)blob_drop(b, 0, UINT64_MAX);
-                blob_unref(b);
-                if (!fired)
-                        break;
-        }
-}
-END_TEST
-
 /* A file that cannot be looked at for want of descriptors is not one that is gone. */
 START_TEST(no_descriptors)
 {
@@ -290,7 +266,6 @@ int main(void)
         tcase_add_checked_fixture(t, setup, index_teardown);
         tcase_set_timeout(t, 100);
         tcase_add_test(t, what_differs_is_replaced_and_told);
-        tcase_add_test(t, doubt_with_failures);
         tcase_add_test(t, no_descriptors);
         tcase_add_test(t, many_differences);
         tcase_add_test(t, nothing_of_it_counts_after_a_restart);

@@ -243,7 +243,7 @@ START_TEST(changes_have_a_date)
         ck_assert_int_eq(catalog_ref_remove(cat, repo.id, "main"), 0);
         ck_assert(changed());
         ck_assert_int_eq(catalog_blob_find(cat, sha_of(9), 1, &blob), 0);
-        ck_assert_int_eq(catalog_blob_renew(cat, blob.id, &blob), 0);
+        ck_assert_int_eq(catalog_blob_renew(cat, blob.id, BLOB_FILLING, &blob), 0);
         ck_assert(changed());
         ck_assert_int_eq(catalog_blobs_adopt(cat, &blob.id, 1), 0);
         ck_assert(changed());
@@ -251,6 +251,38 @@ START_TEST(changes_have_a_date)
         ck_assert(!changed());
         ck_assert_int_eq(catalog_blob_set_state(cat, blob.id, BLOB_COMPLETE, &blob), 0);
         ck_assert(changed());
+}
+END_TEST
+
+/* C6: each renewal is an incarnation of what is filled. */
+START_TEST(renewal)
+{
+        static const struct {
+                enum blob_state from, to;
+                uint32_t grows;
+        } rows[] = {
+                { BLOB_FILLING, BLOB_FILLING, 2 },     { BLOB_FILLING, BLOB_QUARANTINED, 2 },
+                { BLOB_QUARANTINED, BLOB_FILLING, 2 }, { BLOB_ADOPTED, BLOB_FILLING, 1 },
+                { BLOB_COMPLETE, BLOB_QUARANTINED, 1 },
+        };
+        struct blob_row blob, now;
+        struct repo repo;
+
+        ck_assert_int_eq(catalog_repo_put(cat, REPO_MODEL, "o/r", "o/r", true, &repo), 0);
+        put_files(repo.id, 1, true, &(struct listed_file){ "f", sha_of(9), 1 }, 1);
+        ck_assert_int_eq(catalog_blob_find(cat, sha_of(9), 1, &blob), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+                ck_assert_int_eq(catalog_blob_set_state(cat, blob.id, rows[i].from, &blob), 0);
+                ck_assert_int_eq(catalog_blob_renew(cat, blob.id, rows[i].to, &now), 0);
+                ck_assert_int_eq(now.state, rows[i].to);
+                ck_assert_uint_eq(now.incarnation, blob.incarnation + rows[i].grows);
+                ck_assert_uint_eq(now.incarnation % 2, 0);
+                ck_assert_int_eq(catalog_blob_get(cat, blob.id, &blob), 0);
+                ck_assert_uint_eq(blob.incarnation, now.incarnation);
+                ck_assert_int_eq(blob.state, rows[i].to);
+        }
+        ck_assert_int_eq(catalog_blob_renew(cat, blob.id, BLOB_COMPLETE, &now), -EINVAL);
+        ck_assert_int_eq(catalog_blob_renew(cat, blob.id + 1, BLOB_FILLING, &now), CATALOG_E_NONE);
 }
 END_TEST
 
@@ -328,7 +360,7 @@ int main(void)
                                        orgs,        orgs_are_bounded,
                                        org_listing, ref_values,
                                        changes_have_a_date,
-                                       ref_folders, same_ref_for_same_sha_after_reopen };
+                                       renewal, ref_folders, same_ref_for_same_sha_after_reopen };
 
         return run_cases("catalog-repo", tests, ARRAY_SIZE(tests), cat_setup);
 }
