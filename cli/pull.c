@@ -262,7 +262,7 @@ static void start_file(struct pull *p, struct pull_file *f)
         else if (r > 0)
                 r = -ESTALE; /* the row is gone: the listing was replaced meanwhile */
         if (r == 0) { /* held before this listing came, or another daemon has put it there */
-                r = blob_link_places(f->blob);
+                r = blob_link_places(f->blob, NULL);
                 r = r == -EROFS ? 0 : r;
         }
         if (r != FETCH_PENDING)

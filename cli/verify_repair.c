@@ -117,7 +117,7 @@ static int fetch_again(struct repair *p, struct blob *b, struct named *n)
         if (blob_state_whole(blob_state(b))) { /* another repo has a file of its own, perhaps as wrong */
                 r = blob_verify_adopted(b, p->cancel);
                 if (r == 0)
-                        r = blob_link_places(b);
+                        r = blob_link_places(b, p->cancel);
                 if (r < 0)
                         return note(n, r, "it cannot be taken from another repo: %s", strerror(-r));
                 if (r == 0)

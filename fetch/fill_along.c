@@ -163,10 +163,9 @@ static bool is_whole(const struct entry *e)
 
 static void link_places(struct filler *fl, struct blob *b, void *arg)
 {
-        int r = blob_link_places(b), *result = arg;
+        int r = blob_link_places(b, &fl->cancel), *result = arg;
 
-        (void)fl;
-        if (r < 0 && r != -EROFS)
+        if (r < 0 && r != -EROFS && r != -ECANCELED)
                 log_ratelimited(LOG_LEVEL_WARN, "blob %.12s: cannot be linked in the store: %s", blob_etag(b),
                                 errmsg_get(NULL, r));
         if (r < 0)

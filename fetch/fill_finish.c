@@ -97,13 +97,14 @@ static void judge_finish_locked(struct filler *fl, struct fill *f, int result) R
 static int verify_adopted(struct filler *fl, struct blob *b)
 {
         const struct fetch_events *ev = &fl->o.events;
+        uint32_t before = blob_incarnation(b);
         int r = blob_verify_adopted(b, &fl->cancel);
 
-        if (r == BLOB_E_HASH) {
+        if (r == BLOB_E_HASH)
                 filler_verdict(fl, b, FETCH_VERDICT_REJECTED);
-                if (ev->blob_filling)
-                        ev->blob_filling(ev->arg, blob_id(b));
-        } else if (r < 0 && r != -ECANCELED) {
+        if (blob_incarnation(b) != before && ev->blob_filling)
+                ev->blob_filling(ev->arg, blob_id(b));
+        if (r < 0 && r != -ECANCELED && r != -ENODATA) {
                 log_ratelimited(LOG_LEVEL_WARN, "blob %.12s: an adopted file cannot be verified: %s",
                                 blob_etag(b), errmsg_get(NULL, r));
         }

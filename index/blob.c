@@ -45,8 +45,7 @@ int blob_retire_fd_locked(struct blob *b)
         return 0;
 }
 
-/* Makes @fd what is read from now on. */
-static int switch_fd(struct blob *b, int *fd)
+int blob_switch_fd(struct blob *b, int *fd)
 {
         int r;
 
@@ -62,14 +61,13 @@ static int switch_fd(struct blob *b, int *fd)
 static int settle(struct blob *b, const struct blob_row *row)
 {
         CLEANUP_FD int fd = -1;
-        struct repo repo;
         int r;
 
-        r = row->state == BLOB_QUARANTINED ? -ENOENT : blob_find_whole(b, &repo, &fd);
+        r = row->state == BLOB_QUARANTINED ? -ENOENT : blob_find_whole(b, &fd);
         if (r < 0 && r != -ENOENT)
                 return r;
         if (r == 0) {
-                r = switch_fd(b, &fd);
+                r = blob_switch_fd(b, &fd);
                 if (r == 0 && (!blob_state_whole(row->state) || row->state != b->state))
                         r = blob_set_state(b, blob_state_whole(row->state) ? row->state : BLOB_ADOPTED);
                 if (r == 0 && row->state == BLOB_COMPLETE)
@@ -188,15 +186,15 @@ int blob_settle(struct blob *b)
         return r != 0 ? (r < 0 ? r : -ENOENT) : settle(b, &row);
 }
 
-/* Settles a blob anew, now that its row is whole or its file is gone (@gone). */
-static int settle_again(struct blob *b, bool gone)
+/* Settles a blob anew, now that its row is whole. */
+static int settle_again(struct blob *b)
 {
         struct blob_row row;
         int r;
 
         lock_take(&b->finish);
         r = catalog_blob_get(b->table->catalog, b->id, &row);
-        if (r == 0 && (gone || (blob_state_whole(row.state) && !blob_state_whole(b->state)))) {
+        if (r == 0 && blob_state_whole(row.state) && !blob_state_whole(b->state)) {
                 lock_take(&b->io);
                 r = settle(b, &row);
                 lock_drop(&b->io);
@@ -205,42 +203,49 @@ static int settle_again(struct blob *b, bool gone)
         return r == CATALOG_E_NONE ? BLOB_E_NONE : r;
 }
 
+/* The file of a blob that nobody had open has lost a name, or all: it may have been removed, replaced, or moved
+ * away by another daemon. */
+static int find_again(struct blob *b)
+{
+        int r = blob_find_again(b);
+
+        if (r < 0) { /* nobody knows yet */
+                lock_take(&b->lock);
+                b->looked = (struct timespec){};
+                lock_drop(&b->lock);
+        }
+        return r;
+}
+
 /* Looks again at a blob that was open already: adoption may have found it whole meanwhile, and the
- * file of one that nobody had open may have been removed, or moved away. */
+ * file of one that nobody had open may be another. */
 static int look_again(struct blob *b, bool was_idle)
 {
+        struct stat st = {};
         struct blob_row row;
-        struct stat st;
-        bool whole, finishing, gone, moved, owes;
+        bool whole, finishing, moved, owes;
         int r;
 
         lock_take(&b->lock);
         whole = blob_state_whole(b->state);
         finishing = b->finishing;
         owes = b->owes;
-        gone = whole && was_idle && (fstat(b->fd, &st) < 0 || st.st_nlink == 0);
-        moved = whole && was_idle && !gone &&
-                (st.st_ctim.tv_sec != b->looked.tv_sec || st.st_ctim.tv_nsec != b->looked.tv_nsec);
+        moved = whole && was_idle &&
+                (fstat(b->fd, &st) < 0 || st.st_nlink == 0 || st.st_ctim.tv_sec != b->looked.tv_sec ||
+                 st.st_ctim.tv_nsec != b->looked.tv_nsec);
         if (moved)
                 b->looked = st.st_ctim;
         lock_drop(&b->lock);
+        if (moved)
+                return find_again(b);
         /* opening must not wait for a hash: all bytes are held, and the thread there sets the state. Of what
          * owes its renewal the row says nothing yet. */
-        if (finishing || owes || (whole && !gone && !moved))
+        if (finishing || owes || whole)
                 return 0;
-        if (moved) { /* or has one name more or less: another daemon may have taken it out of sight */
-                r = blob_find_again(b);
-                if (r < 0) { /* nobody knows yet */
-                        lock_take(&b->lock);
-                        b->looked = (struct timespec){};
-                        lock_drop(&b->lock);
-                }
-                return r;
-        }
         r = catalog_blob_get(b->table->catalog, b->id, &row);
         if (r != 0)
                 return r == CATALOG_E_NONE ? BLOB_E_NONE : r;
-        return gone || blob_state_whole(row.state) ? settle_again(b, gone) : 0;
+        return blob_state_whole(row.state) ? settle_again(b) : 0;
 }
 
 /* Takes a reference; waits until the blob is settled. */

@@ -153,7 +153,8 @@ int blob_finish(struct blob *b, const atomic_bool *cancel);
 
 /* Hashes an adopted blob: 0 and it is complete from now on, with all its links; BLOB_E_HASH and it is
  * quarantined, and filling again with nothing held (in a read-only store, where it cannot be moved: it stays
- * BLOB_QUARANTINED); others as blob_finish(). */
+ * BLOB_QUARANTINED); -ENODATA: it is not adopted, or what was hashed was replaced meanwhile, and it is what the
+ * store has now, in a new incarnation; others as blob_finish(). */
 int blob_verify_adopted(struct blob *b, const atomic_bool *cancel);
 
 /* After two wrong hashes: the bytes go to quarantine/, the state is BLOB_QUARANTINED. -EINVAL: the
@@ -161,7 +162,7 @@ int blob_verify_adopted(struct blob *b, const atomic_bool *cancel);
 int blob_quarantine(struct blob *b);
 
 /* The content of @fd was hashed just now and is right: if it is the file of this blob, and that is adopted, it
- * is complete. */
+ * is complete. -ENODATA: no repo has that file any longer. */
 int blob_confirm(struct blob *b, int fd);
 
 /*
@@ -176,5 +177,7 @@ int blob_reject(struct blob *b, enum repo_type type, const char *hub_name, const
  * are left alone. */
 int blob_readmit(struct blob *b);
 
-/* Makes the links and hard links of a whole blob in places that listed it after it was complete. */
-int blob_link_places(struct blob *b);
+/* Makes the links and hard links of a whole blob in places that listed it after it was complete. What others put
+ * there is kept where its hash holds, else set aside: for worker threads. -ENODATA: it is not whole; -ENOENT: no
+ * repo has its file any longer; -ECANCELED. */
+int blob_link_places(struct blob *b, const atomic_bool *cancel);

@@ -28,7 +28,7 @@ bool blob_same_file(int a, int b)
 
 /* Somebody else's file may have the final name already: it is kept if its hash holds (B2), else
  * set aside. */
-static int clear_place(struct blob *b, const struct repo *repo, const atomic_bool *cancel)
+static int clear_place(struct blob *b, int fd, const struct repo *repo, const atomic_bool *cancel)
 {
         CLEANUP_FD int there = -1;
         uint64_t size;
@@ -38,7 +38,7 @@ static int clear_place(struct blob *b, const struct repo *repo, const atomic_boo
         r = store_blob_open(b->table->store, repo->type, repo->hub_name, b->etag, &there, &size);
         if (r < 0)
                 return r == -ENOENT || r == -ELOOP || r == -EINVAL ? 0 : r;
-        if (blob_same_file(there, b->fd))
+        if (blob_same_file(there, fd))
                 return 0;
         r = hash_file(there, b->etag, b->size, cancel, &match);
         if (r < 0 || match)
@@ -51,13 +51,13 @@ static int publish_in(struct blob *b, const struct repo *repo, const struct repo
                       const atomic_bool *cancel)
 {
         struct store *s = b->table->store;
-        int r = clear_place(b, repo, cancel);
+        int r = clear_place(b, b->fd, repo, cancel);
 
         if (r < 0)
                 return r;
         r = store_blob_publish(s, b->etag, repo->type, repo->hub_name, b->etag);
         if (r == -ENOENT && source->id != 0)
-                r = store_blob_share(s, source->type, source->hub_name, repo->type, repo->hub_name, b->etag);
+                r = store_blob_share(s, b->fd, source->type, source->hub_name, repo->type, repo->hub_name, b->etag);
         return r;
 }
 
@@ -106,6 +106,19 @@ static int serve_places(struct blob *b, struct place_walk *w, struct repo *sourc
         return 0;
 }
 
+/* Where the final file is a copy (hub/ on another file system than partial/) it is what is read from now on. */
+static void follow_copy(struct blob *b, const struct repo *source)
+{
+        CLEANUP_FD int fd = -1;
+        struct repo named;
+        uint64_t size;
+
+        if (blob_find_named(b, b->fd, &named) == -ENOENT &&
+            store_blob_open(b->table->store, source->type, source->hub_name, b->etag, &fd, &size) == 0 &&
+            size == b->size && blob_switch_fd(b, &fd) < 0)
+                log_debug("%.12s: read from its partial file for now", b->etag);
+}
+
 /* Steps 2 to 4. The caller holds finish and io. */
 static int publish(struct blob *b, const atomic_bool *cancel)
 {
@@ -124,6 +137,7 @@ static int publish(struct blob *b, const atomic_bool *cancel)
         /* listings that came while it was published did not know that it would be whole */
         if (serve_places(b, &w, &source, cancel) < 0)
                 log_debug("%.12s: not linked everywhere", b->etag);
+        follow_copy(b, &source);
         if (!FAULT("blob.unlink"))
                 blob_remove_partial(b);
         return 0;
@@ -200,6 +214,52 @@ int blob_finish(struct blob *b, const atomic_bool *cancel)
         return r;
 }
 
+/* ---- places of a whole blob ---- */
+
+/* One repo gets the file that is open. What it has of its own is hashed first where the blob is @verified. */
+static int share_in(struct blob *b, int fd, const struct repo *source, const struct repo *repo, bool verified,
+                    const atomic_bool *cancel)
+{
+        int r = verified ? clear_place(b, fd, repo, cancel) : 0;
+
+        if (r < 0 || repo->id == source->id)
+                return r;
+        return store_blob_share(b->table->store, fd, source->type, source->hub_name, repo->type, repo->hub_name,
+                                b->etag);
+}
+
+/* All places get the file @fd, which @source has. -ENOENT: it has it no longer. */
+static int link_places(struct blob *b, int fd, const struct repo *source, bool verified, const atomic_bool *cancel)
+{
+        CLEANUP(place_walk_done) struct place_walk w = {};
+        struct repo still;
+        int r;
+
+        while ((r = place_walk_next(b, &w)) == 0) {
+                r = w.new_repo ? share_in(b, fd, source, &w.repo, verified, cancel) : 0;
+                if (r < 0 && place_is_odd(r))
+                        continue;
+                if (r == 0)
+                        r = link_in(b, &w);
+                if (r < 0)
+                        return r;
+        }
+        return r < 0 ? r : blob_find_named(b, fd, &still);
+}
+
+int blob_link_places(struct blob *b, const atomic_bool *cancel)
+{
+        enum blob_state state = blob_state(b);
+        struct repo source;
+        int fd, r;
+
+        if (!blob_state_whole(state))
+                return -ENODATA;
+        fd = blob_fd(b);
+        r = fd < 0 ? fd : blob_find_named(b, fd, &source);
+        return r < 0 ? r : link_places(b, fd, &source, state == BLOB_COMPLETE, cancel);
+}
+
 /* ---- wrong hashes ---- */
 
 int blob_quarantine_whole(struct blob *b)
@@ -241,11 +301,26 @@ static int reject_adopted(struct blob *b)
         return r < 0 ? r : BLOB_E_HASH;
 }
 
-int blob_complete_adopted(struct blob *b)
+/* What was hashed has no name any longer, or another file has it: that one is not believed. */
+static int was_replaced(struct blob *b)
 {
-        /* a crash between 2 and 3 may have left some links out */
-        int r = b->table->store->read_only ? 0 : blob_link_places(b);
+        int r;
 
+        lock_take(&b->io);
+        r = blob_find_other(b);
+        lock_drop(&b->io);
+        return r < 0 ? r : -ENODATA;
+}
+
+int blob_complete_adopted(struct blob *b, const atomic_bool *cancel)
+{
+        struct repo source;
+        int r = blob_find_named(b, b->fd, &source);
+
+        if (r == 0 && !b->table->store->read_only)
+                r = link_places(b, b->fd, &source, true, cancel); /* a crash between 2 and 3 left some out */
+        if (r == -ENOENT)
+                return was_replaced(b);
         return r == 0 ? blob_set_state(b, BLOB_COMPLETE) : r;
 }
 
@@ -264,7 +339,7 @@ static int verify_adopted(struct blob *b, const atomic_bool *cancel)
                 blob_note_wrong(b, hex);
                 return reject_adopted(b);
         }
-        r = blob_complete_adopted(b);
+        r = blob_complete_adopted(b, cancel);
         if (r == 0) {
                 lock_take(&b->io);
                 blob_remove_partial(b);
@@ -322,34 +397,4 @@ int blob_readmit(struct blob *b)
                 r = blob_set_state(b, BLOB_FILLING);
         lock_drop(&b->finish);
         return r;
-}
-
-/* ---- late places ---- */
-
-int blob_link_places(struct blob *b)
-{
-        CLEANUP(place_walk_done) struct place_walk w = {};
-        struct store *s = b->table->store;
-        CLEANUP_FD int fd = -1;
-        struct repo source;
-        int r;
-
-        if (!blob_state_whole(blob_state(b)))
-                return -ENODATA;
-        r = blob_find_whole(b, &source, &fd);
-        if (r < 0)
-                return r;
-        while ((r = place_walk_next(b, &w)) == 0) {
-                r = w.new_repo && w.repo.id != source.id
-                            ? store_blob_share(s, source.type, source.hub_name, w.repo.type, w.repo.hub_name,
-                                               b->etag)
-                            : 0;
-                if (r < 0 && place_is_odd(r))
-                        continue;
-                if (r == 0)
-                        r = link_in(b, &w);
-                if (r < 0)
-                        return r;
-        }
-        return r < 0 ? r : 0;
 }

@@ -97,12 +97,16 @@ bool place_is_odd(int r);
 
 /* Opens the blob's file in the first repo that has one of the right size. -ENOENT: none. -EACCES, -EPERM:
  * what is there may not be read. */
-int blob_find_whole(struct blob *b, struct repo *ret_repo, int *ret_fd);
+int blob_find_whole(struct blob *b, int *ret_fd);
+/* The first repo that has the file which is open as @fd (L1). -ENOENT: none. */
+int blob_find_named(struct blob *b, int fd, struct repo *ret);
 
 /* ---- state (blob.c) ---- */
 
 /* Puts the descriptor aside, to be closed with the blob; the era ends. -ENOMEM. */
 int blob_retire_fd_locked(struct blob *b) REQUIRES(b->lock);
+/* Makes @fd what is read from now on, and takes it over. -ENOMEM. */
+int blob_switch_fd(struct blob *b, int *fd);
 /* Looks anew at what the store has of it (T3); the caller holds b->finish and b->io. */
 int blob_settle(struct blob *b);
 
@@ -146,8 +150,10 @@ void blob_forget_readers_locked(struct blob *b) REQUIRES(b->lock);
 /* ---- becoming whole (blob_finish.c) ---- */
 
 bool blob_same_file(int a, int b);
-/* All bytes of an adopted blob are right: its links, and complete. The caller holds finish. */
-int blob_complete_adopted(struct blob *b);
+/* The file of an adopted blob that is open is right: its links, and complete, once what other repos have of their
+ * own was hashed too. -ENODATA: that file has no name any longer; the blob is what the store has now. The caller
+ * holds finish. */
+int blob_complete_adopted(struct blob *b, const atomic_bool *cancel);
 /* Sets aside the file that is open, under every name it has; another file of the name stays. */
 int blob_quarantine_whole(struct blob *b);
 
@@ -156,6 +162,8 @@ int blob_quarantine_whole(struct blob *b);
 /* Goes on with what the store has of a whole blob, in a new incarnation, where no repo has the file any longer
  * that is open. */
 int blob_find_again(struct blob *b);
+/* The same where the caller holds finish and io. */
+int blob_find_other(struct blob *b);
 
 /* ---- filling (blob_fill.c) ---- */
 

@@ -1,9 +1,14 @@
 /*
  * The places that list a blob, over all repos, and its file in one of them.
+ *
+ *   L1  Under a size and a name there may be another file than the one that was hashed: foreign writers replace
+ *       files. What is given to other repos is the file that is open (device and inode are compared), and a file
+ *       that is not that one is hashed itself before the blob counts as complete.
  */
 #include "index/blob_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 void place_walk_done(struct place_walk *w)
@@ -41,7 +46,7 @@ bool place_is_odd(int r)
                r == -ENAMETOOLONG || r == -ESTALE || r == -EACCES || r == -EPERM;
 }
 
-int blob_find_whole(struct blob *b, struct repo *ret_repo, int *ret_fd)
+int blob_find_whole(struct blob *b, int *ret_fd)
 {
         CLEANUP(place_walk_done) struct place_walk w = {};
         int result = -ENOENT, r;
@@ -54,7 +59,6 @@ int blob_find_whole(struct blob *b, struct repo *ret_repo, int *ret_fd)
                         continue;
                 r = store_blob_open(b->table->store, w.repo.type, w.repo.hub_name, b->etag, &fd, &size);
                 if (r == 0 && size == b->size) {
-                        *ret_repo = w.repo;
                         *ret_fd = take_fd(&fd);
                         return 0;
                 }
@@ -64,4 +68,40 @@ int blob_find_whole(struct blob *b, struct repo *ret_repo, int *ret_fd)
                         result = r; /* it is there: not to be fetched again */
         }
         return r < 0 ? r : result;
+}
+
+/* Whether a repo has the file that is open. What cannot be looked at for want of something is an error:
+ * a file that is there would be fetched again. */
+static int is_named_in(struct blob *b, int fd, const struct repo *repo, bool *ret)
+{
+        CLEANUP(blob_place_done) struct blob_place at = { .dir = -1 };
+        struct stat there, open;
+        int r = store_blob_locate(b->table->store, repo->type, repo->hub_name, b->etag, &at);
+
+        *ret = false;
+        if (r < 0)
+                return place_is_odd(r) ? 0 : r;
+        /* of a file that another host has removed NFS says ESTALE */
+        if (fstatat(at.dir, at.name, &there, AT_SYMLINK_NOFOLLOW) < 0 || fstat(fd, &open) < 0)
+                return place_is_odd(-errno) ? 0 : -errno;
+        *ret = there.st_ino == open.st_ino && there.st_dev == open.st_dev;
+        return 0;
+}
+
+int blob_find_named(struct blob *b, int fd, struct repo *ret)
+{
+        CLEANUP(place_walk_done) struct place_walk w = {};
+        bool named = false;
+        int r;
+
+        while ((r = place_walk_next(b, &w)) == 0) {
+                r = w.new_repo ? is_named_in(b, fd, &w.repo, &named) : 0;
+                if (r < 0)
+                        return r;
+                if (named) {
+                        *ret = w.repo;
+                        return 0;
+                }
+        }
+        return r < 0 ? r : -ENOENT;
 }

@@ -19,51 +19,20 @@ int blob_confirm(struct blob *b, int fd)
 
         lock_take(&b->finish);
         if (blob_state(b) == BLOB_ADOPTED && blob_same_file(fd, blob_fd(b)))
-                r = blob_complete_adopted(b);
+                r = blob_complete_adopted(b, NULL);
         lock_drop(&b->finish);
         return r;
 }
 
-/* Whether a repo has the file that is open here. What cannot be looked at for want of something is an error:
- * a file that is there would be fetched again. */
-static int is_named_in(struct blob *b, const struct repo *repo, bool *ret)
+int blob_find_other(struct blob *b)
 {
-        CLEANUP(blob_place_done) struct blob_place at = { .dir = -1 };
-        struct stat there, open;
-        int r = store_blob_locate(b->table->store, repo->type, repo->hub_name, b->etag, &at);
-
-        if (r < 0)
-                return place_is_odd(r) ? 0 : r;
-        if (fstatat(at.dir, at.name, &there, AT_SYMLINK_NOFOLLOW) < 0)
-                return place_is_odd(-errno) ? 0 : -errno;
-        if (fstat(b->fd, &open) < 0)
-                return -errno;
-        *ret = there.st_ino == open.st_ino && there.st_dev == open.st_dev;
-        return 0;
-}
-
-/* True while one of its repos has the file that is open here. */
-static int is_still_named(struct blob *b, bool *ret)
-{
-        CLEANUP(place_walk_done) struct place_walk w = {};
-        int r = 0;
-
-        *ret = false;
-        while (!*ret && r == 0 && (r = place_walk_next(b, &w)) == 0)
-                r = w.new_repo ? is_named_in(b, &w.repo, ret) : 0;
-        return r < 0 ? r : 0;
-}
-
-/* The caller holds finish and io. */
-static int find_again(struct blob *b)
-{
-        bool named;
+        struct repo repo;
         int r;
 
         if (!blob_state_whole(blob_state(b)))
                 return 0;
-        r = is_still_named(b, &named);
-        if (r < 0 || named)
+        r = blob_find_named(b, b->fd, &repo);
+        if (r != -ENOENT)
                 return r;
         r = blob_renew(b, BLOB_FILLING);
         /* the row of what owes does not say yet that its file is gone */
@@ -76,7 +45,7 @@ int blob_find_again(struct blob *b)
 
         lock_take(&b->finish);
         lock_take(&b->io);
-        r = find_again(b);
+        r = blob_find_other(b);
         lock_drop(&b->io);
         lock_drop(&b->finish);
         return r;
@@ -98,7 +67,7 @@ static int reject(struct blob *b, enum repo_type type, const char *hub_name)
                 r = blob_quarantine_whole(b);
         else if (r != -ENOENT)
                 r = store_blob_set_aside(s, type, hub_name, b->etag);
-        return r < 0 && r != -ENOENT ? r : find_again(b);
+        return r < 0 && r != -ENOENT ? r : blob_find_other(b);
 }
 
 int blob_reject(struct blob *b, enum repo_type type, const char *hub_name, const char *got)

@@ -56,9 +56,10 @@ int store_blob_open(const struct store *s, enum repo_type type, const char *name
 int store_blob_publish(const struct store *s, const char *partial_name, enum repo_type type,
                        const char *name, const char *etag);
 
-/* The same blob for another repo: a hard link (a copy where links cannot be made). -ENOENT when
- * the source has none. */
-int store_blob_share(const struct store *s, enum repo_type type, const char *from_name,
+/* The same blob for another repo: a hard link (a copy where links cannot be made) of the file that is open as @fd,
+ * which the source has. An existing final file is kept and counts as success. -ENOENT, -ESTALE when the source has
+ * none, or another one. */
+int store_blob_share(const struct store *s, int fd, enum repo_type type, const char *from_name,
                      enum repo_type to_type, const char *to_name, const char *etag);
 
 /* Moves a blob that failed its hash out of sight, to quarantine/<etag>.<time>. */

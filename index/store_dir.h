@@ -47,6 +47,8 @@ int dir_open(int dirfd, const char *path, int flags, mode_t mode, int *ret_fd);
 int dir_open_regular(int dirfd, const char *path, int *ret_fd, struct stat *ret);
 /* A folder, made with its parents where missing (@mode, umask ignored), each durable. */
 int dir_ensure(int dirfd, const char *path, mode_t mode, int *ret_fd);
+/* True when the name is that of the file that is open. */
+bool file_is_named(int fd, int dir, const char *name);
 /* The names in a folder, for readdir(3). */
 int dir_list(int dirfd, const char *path, DIR **ret);
 DEFINE_CLEANUP(DIR *, dir, closedir)
@@ -72,6 +74,9 @@ int store_symlink_put(const struct store *s, int dir, const char *name, const ch
  * @may_move, else a copy. What had the name (only unfit things reach here) is replaced. */
 int store_place(const struct store *s, int from_dir, const char *from, int to_dir, const char *to,
                 bool may_move);
+/* The same for the file that is open as @fd and has the name @from: that one and no other, whatever happens to
+ * the name. -ESTALE: another one has it. */
+int store_place_file(const struct store *s, int fd, int from_dir, const char *from, int to_dir, const char *to);
 /* Moves a file to quarantine/<name>.<time>. */
 int store_set_aside(const struct store *s, int dir, const char *file, const char *name);
 

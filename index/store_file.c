@@ -168,16 +168,12 @@ static int copy_bytes(int from, int to)
         return n < 0 ? (int)n : file_sync(to);
 }
 
-static int place_copy(const struct store *s, int from_dir, const char *from, int to_dir, const char *to)
+static int place_copy_of(const struct store *s, int in, int to_dir, const char *to)
 {
-        CLEANUP_FD int in = -1, out = -1;
+        CLEANUP_FD int out = -1;
         char tmp[STORE_TMP_MAX];
-        struct stat st;
         int r;
 
-        r = dir_open_regular(from_dir, from, &in, &st);
-        if (r < 0)
-                return r;
         r = tmp_create(s, to_dir, 0644, tmp, &out);
         if (r < 0)
                 return r;
@@ -189,6 +185,15 @@ static int place_copy(const struct store *s, int from_dir, const char *from, int
         return r;
 }
 
+static int place_copy(const struct store *s, int from_dir, const char *from, int to_dir, const char *to)
+{
+        CLEANUP_FD int in = -1;
+        struct stat st;
+        int r = dir_open_regular(from_dir, from, &in, &st);
+
+        return r < 0 ? r : place_copy_of(s, in, to_dir, to);
+}
+
 static int link_at(int from_dir, const char *from, int to_dir, const char *to)
 {
         if (FAULT("store.link"))
@@ -196,8 +201,17 @@ static int link_at(int from_dir, const char *from, int to_dir, const char *to)
         return linkat(from_dir, from, to_dir, to, 0) < 0 ? -errno : 0;
 }
 
-/* A link over something unfit: under a temporary name first, then renamed. */
-static int place_over(const struct store *s, int from_dir, const char *from, int to_dir, const char *to)
+bool file_is_named(int fd, int dir, const char *name)
+{
+        struct stat open, there;
+
+        return fstat(fd, &open) == 0 && fstatat(dir, name, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+               there.st_ino == open.st_ino && there.st_dev == open.st_dev;
+}
+
+/* A link over something unfit: under a temporary name first, then renamed. Of the file of @fd alone, unless it
+ * is -1: what is seen under @from may be replaced at any moment, what has the temporary name is not. */
+static int place_over(const struct store *s, int fd, int from_dir, const char *from, int to_dir, const char *to)
 {
         char tmp[STORE_TMP_MAX];
         int r;
@@ -206,7 +220,7 @@ static int place_over(const struct store *s, int from_dir, const char *from, int
         r = link_at(from_dir, from, to_dir, tmp);
         if (r < 0)
                 return r;
-        r = rename_sync(to_dir, tmp, to_dir, to);
+        r = fd < 0 || file_is_named(fd, to_dir, tmp) ? rename_sync(to_dir, tmp, to_dir, to) : -ESTALE;
         unlinkat(to_dir, tmp, 0); /* rename(2) does nothing when both are one file already */
         return r;
 }
@@ -225,7 +239,7 @@ int store_place(const struct store *s, int from_dir, const char *from, int to_di
         if (r == 0)
                 return dir_sync(to_dir);
         if (r == -EEXIST)
-                r = place_over(s, from_dir, from, to_dir, to);
+                r = place_over(s, -1, from_dir, from, to_dir, to);
         if (!links_impossible(r))
                 return r;
         if (may_move) {
@@ -234,6 +248,13 @@ int store_place(const struct store *s, int from_dir, const char *from, int to_di
                         return r;
         }
         return place_copy(s, from_dir, from, to_dir, to);
+}
+
+int store_place_file(const struct store *s, int fd, int from_dir, const char *from, int to_dir, const char *to)
+{
+        int r = FAULT("store.nolinks") ? -EPERM : place_over(s, fd, from_dir, from, to_dir, to);
+
+        return links_impossible(r) ? place_copy_of(s, fd, to_dir, to) : r;
 }
 
 int store_set_aside(const struct store *s, int dir, const char *file, const char *name)

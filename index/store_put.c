@@ -67,12 +67,11 @@ int store_blob_publish(const struct store *s, const char *partial_name, enum rep
         return store_place(s, s->partial_fd, partial_name, blobs, etag, true);
 }
 
-int store_blob_share(const struct store *s, enum repo_type type, const char *from_name,
+int store_blob_share(const struct store *s, int fd, enum repo_type type, const char *from_name,
                      enum repo_type to_type, const char *to_name, const char *etag)
 {
         CLEANUP(blob_place_done) struct blob_place at = { .dir = -1 };
         CLEANUP_FD int blobs = -1;
-        struct stat st;
         int r;
 
         if (s->read_only)
@@ -80,10 +79,8 @@ int store_blob_share(const struct store *s, enum repo_type type, const char *fro
         r = store_blob_locate(s, type, from_name, etag, &at);
         if (r < 0)
                 return r;
-        if (fstatat(at.dir, at.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode))
-                return -EINVAL;
+        if (!file_is_named(fd, at.dir, at.name))
+                return -ESTALE;
         r = repo_folder(s, to_type, to_name, "blobs", &blobs);
         if (r < 0)
                 return r;
@@ -93,7 +90,7 @@ int store_blob_share(const struct store *s, enum repo_type type, const char *fro
         if (r != -ENOENT)
                 return r;
         /* also of a shared blob: huggingface_hub counts only its own links when it collects them */
-        return store_place(s, at.dir, at.name, blobs, etag, false);
+        return store_place_file(s, fd, at.dir, at.name, blobs, etag);
 }
 
 int store_blob_quarantine(const struct store *s, enum repo_type type, const char *name, const char *etag)

@@ -216,7 +216,7 @@ static void bring(struct index *ix, struct file *f, uint64_t end)
         if (end == f->size && DONE(blob_finish(b, NULL)))
                 f->finished = true;
         if (f->finished)
-                DONE(blob_link_places(b));
+                DONE(blob_link_places(b, NULL));
         blob_unref(b);
 }
 

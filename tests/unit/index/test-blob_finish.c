@@ -95,7 +95,7 @@ START_TEST(adopted)
         ASSERT_OK(blob_verify_adopted(b, NULL));
         ck_assert_uint_eq(blob_incarnation(b), 1);
         check_whole(); /* its links were made too */
-        ASSERT_OK(blob_link_places(b));
+        ASSERT_OK(blob_link_places(b, NULL));
         check_whole();
         blob_unref(b);
 
@@ -179,7 +179,7 @@ static int live(void)
         if (r == 0)
                 r = blob_finish(b, NULL);
         if (r == 0)
-                r = blob_link_places(b);
+                r = blob_link_places(b, NULL);
         blob_unref(b);
         return r;
 }
@@ -218,7 +218,7 @@ static void retry_succeeds(void)
 
         fill(b, 0, SIZE);
         ASSERT_OK(blob_state(b) == BLOB_ADOPTED ? blob_verify_adopted(b, NULL) : blob_finish(b, NULL));
-        ASSERT_OK(blob_link_places(b));
+        ASSERT_OK(blob_link_places(b, NULL));
         ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
         blob_unref(b);
         index_restart(); /* what a failure at the very end left is removed at the next opening */

@@ -214,7 +214,7 @@ START_TEST(another_copy_is_right)
         ck_assert(blob_state_whole(blob_state(b)));
         ck_assert_uint_eq(blob_incarnation(b), _i == 0 ? 1 : 3);
         check_bytes(b, 0, SIZE);
-        ASSERT_OK(blob_link_places(b));
+        ASSERT_OK(blob_link_places(b, NULL));
         check_whole();
         blob_unref(b);
         free(bad);

@@ -55,6 +55,16 @@ static ino_t ino_of(const char *path)
         return st.st_ino;
 }
 
+/* The blob of one repo for another, as what the first has now. */
+static int share(struct store *in, const char *from, enum repo_type type, const char *to)
+{
+        CLEANUP_FD int fd = -1;
+        uint64_t size;
+        int r = store_blob_open(in, REPO_MODEL, from, ETAG, &fd, &size);
+
+        return r < 0 ? r : store_blob_share(in, fd, REPO_MODEL, from, type, to, ETAG);
+}
+
 static void put_partial(void)
 {
         put_text(at("store/partial/" INSTANCE "/" ETAG), "hello\n");
@@ -128,11 +138,11 @@ START_TEST(publishing)
         ASSERT_OK(store_blob_open(s, REPO_MODEL, "Org/Name", ETAG, &fd, &size));
         close(fd);
         ck_assert_uint_eq(size, 6);
-        ASSERT_OK(store_blob_share(s, REPO_MODEL, "Org/Name", REPO_DATASET, "squad", ETAG));
-        ASSERT_OK(store_blob_share(s, REPO_MODEL, "Org/Name", REPO_DATASET, "squad", ETAG));
+        ASSERT_OK(share(s, "Org/Name", REPO_DATASET, "squad"));
+        ASSERT_OK(share(s, "Org/Name", REPO_DATASET, "squad"));
         ck_assert_uint_eq(ino_of(at("store/hub/datasets--squad/blobs/" ETAG)),
                           ino_of(at("store/partial/" INSTANCE "/" ETAG)));
-        ck_assert_int_eq(store_blob_share(s, REPO_MODEL, "a/b", REPO_MODEL, "c/d", ETAG), -ENOENT);
+        ck_assert_int_eq(share(s, "a/b", REPO_MODEL, "c/d"), -ENOENT);
         ck_assert(!exists(at("store/hub/models--c--d")));
         ck_assert_int_eq(store_blob_publish(s, ETAG, REPO_MODEL, "../../x", ETAG), -EINVAL);
         ck_assert_int_eq(store_blob_publish(s, ETAG, REPO_MODEL, "Org/Name", "../x"), -EINVAL);
@@ -199,6 +209,26 @@ START_TEST(links_lead_nowhere)
 }
 END_TEST
 
+/* Whatever becomes of the name: what is shared is the file that is open. */
+START_TEST(shared_is_the_open_file)
+{
+        CLEANUP_FD int fd = -1;
+        uint64_t size;
+
+        put_text(at("store/hub/models--a--b/blobs/" ETAG), "hello\n");
+        ASSERT_OK(store_blob_open(s, REPO_MODEL, "a/b", ETAG, &fd, &size));
+        unlink(at("store/hub/models--a--b/blobs/" ETAG));
+        put_text(at("store/hub/models--a--b/blobs/" ETAG), "hullo\n");
+        ck_assert_int_eq(store_blob_share(s, fd, REPO_MODEL, "a/b", REPO_MODEL, "c/d", ETAG), -ESTALE);
+        ck_assert(!exists(at("store/hub/models--c--d")));
+        /* nor if it is replaced in between */
+        ck_assert_int_eq(store_place_file(s, fd, store_hub_fd(s), "models--a--b/blobs/" ETAG, store_hub_fd(s), "to"),
+                         -ESTALE);
+        ck_assert(!exists(at("store/hub/to")));
+        ck_assert_int_eq(count_leftovers(), 0);
+}
+END_TEST
+
 START_TEST(shared_blobs)
 {
         char buf[16];
@@ -210,7 +240,7 @@ START_TEST(shared_blobs)
         ASSERT_OK(store_blob_open(s, REPO_MODEL, "a/b", ETAG, &fd, &size));
         ck_assert_uint_eq(size, 6);
         close(fd);
-        ASSERT_OK(store_blob_share(s, REPO_MODEL, "a/b", REPO_MODEL, "c/d", ETAG));
+        ASSERT_OK(share(s, "a/b", REPO_MODEL, "c/d"));
         ck_assert_uint_eq(ino_of(at("store/hub/models--c--d/blobs/" ETAG)),
                           ino_of(at("store/hub/blobs/58/" XET)));
         ASSERT_OK(store_blob_quarantine(s, REPO_MODEL, "a/b", ETAG));
@@ -368,7 +398,7 @@ START_TEST(read_only)
         ASSERT_OK(store_blob_open(ro, REPO_MODEL, "a/b", ETAG, &fd, &size));
         close(fd);
         ck_assert_int_eq(store_blob_publish(ro, ETAG, REPO_MODEL, "c/d", ETAG), -EROFS);
-        ck_assert_int_eq(store_blob_share(ro, REPO_MODEL, "a/b", REPO_MODEL, "c/d", ETAG), -EROFS);
+        ck_assert_int_eq(share(ro, "a/b", REPO_MODEL, "c/d"), -EROFS);
         ck_assert_int_eq(store_blob_quarantine(ro, REPO_MODEL, "a/b", ETAG), -EROFS);
         ck_assert_int_eq(store_partial_quarantine(ro, ETAG), -EROFS);
         ck_assert_int_eq(store_link_put(ro, REPO_MODEL, "a/b", SHA, "f", ETAG), -EROFS);
@@ -404,7 +434,7 @@ static int write_all(void)
         int r = store_blob_publish(s, ETAG, REPO_MODEL, "a/b", ETAG);
 
         if (r == 0)
-                r = store_blob_share(s, REPO_MODEL, "a/b", REPO_MODEL, "c/d", ETAG);
+                r = share(s, "a/b", REPO_MODEL, "c/d");
         if (r == 0)
                 r = store_link_put(s, REPO_MODEL, "a/b", SHA, "x/y", ETAG);
         if (r == 0)
@@ -567,6 +597,7 @@ int main(void)
         tcase_add_test(t, publishing);
         tcase_add_test(t, publishing_over);
         tcase_add_test(t, links_lead_nowhere);
+        tcase_add_test(t, shared_is_the_open_file);
         tcase_add_test(t, shared_blobs);
         tcase_add_test(t, shared_blob_without_its_folder);
         tcase_add_test(t, quarantine);
