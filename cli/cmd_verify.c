@@ -80,8 +80,10 @@ static void print_damaged(const json_t *one)
         for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
                 if (strcmp(texts[i].what, what) == 0)
                         what = texts[i].text;
-        printf("%s: %s: %s%s%s\n", json_get_text(one, "repo"), json_get_text(one, "path"), what,
+        printf("%s: %s: %s%s%s", json_get_text(one, "repo"), json_get_text(one, "path"), what,
                note[0] != '\0' ? "; " : "", note);
+        show_readers(stdout, one, "opened");
+        putchar('\n');
 }
 
 static void print_result(const json_t *result, bool repair)

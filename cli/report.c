@@ -269,7 +269,7 @@ static json_t *report_fills(struct fetch *f)
         return list;
 }
 
-static json_t *report_readers(const struct blob_readers *readers)
+json_t *report_readers(const struct blob_readers *readers)
 {
         json_t *list = json_array();
 
@@ -279,6 +279,7 @@ static json_t *report_readers(const struct blob_readers *readers)
                 json_set_u64(one, "pid", (uint64_t)readers->at[i].pid);
                 json_set_u64(one, "uid", readers->at[i].uid);
                 json_set_text(one, "name", readers->at[i].comm);
+                json_set_u64(one, "at", (uint64_t)readers->at[i].at);
                 json_array_append_new(list, one);
         }
         return list;
@@ -287,7 +288,7 @@ static json_t *report_readers(const struct blob_readers *readers)
 /* What was wrong since the start, and what became of it. */
 static json_t *report_verdicts(struct fetch *f)
 {
-        static const char *const words[] = { "fetched again", "mended", "quarantined", "rejected" };
+        static const char *const words[] = { "fetched again", "mended", "quarantined", "rejected", "found" };
         CLEANUP_FREE struct fetch_verdict *verdicts = NULL;
         json_t *list = json_array();
         size_t count = 0;

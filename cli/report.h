@@ -27,6 +27,9 @@ int report_incomplete(struct index *ix, json_t **ret);
 /* What the daemon is doing. */
 int report_status(struct service *s, json_t **ret);
 
+/* [{"pid", "uid", "name", "at"}]: at is in wall seconds. */
+json_t *report_readers(const struct blob_readers *readers);
+
 /* Bytes of an entry's blob that are held; opens the blob only where it has a partial file. */
 uint64_t held_of(struct index *ix, int64_t blob, enum blob_state state, uint64_t size, const char *etag);
 

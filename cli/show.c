@@ -224,6 +224,7 @@ static const char *outcome_text(const char *outcome)
                 { "mended", "right the second time" },
                 { "quarantined", "wrong twice" },
                 { "rejected", "moved out of the store" },
+                { "found", "damaged in the store, not repaired yet" },
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
@@ -232,27 +233,41 @@ static const char *outcome_text(const char *outcome)
         return outcome;
 }
 
+void show_readers(FILE *out, const json_t *one, const char *did)
+{
+        const json_t *readers = json_object_get(one, "readers"), *who;
+        size_t i;
+
+        json_array_foreach((json_t *)readers, i, who)
+        {
+                const char *name = json_get_text(who, "name");
+
+                if (i == 0)
+                        fprintf(out, "; %s before that by", did);
+                fprintf(out, "%s %s[%" PRIu64 "] (uid %" PRIu64 ")", i == 0 ? "" : ",",
+                        name[0] != '\0' ? name : "process", json_get_u64(who, "pid"), json_get_u64(who, "uid"));
+        }
+        if (json_get_u64(one, "more_readers") > 0)
+                fprintf(out, " and %" PRIu64 " more", json_get_u64(one, "more_readers"));
+}
+
 static void show_verdicts(FILE *out, const json_t *list)
 {
         char when[FORMAT_MAX];
-        const json_t *one, *who;
-        size_t i, n;
+        const json_t *one;
+        size_t i;
 
         if (json_array_size(list) == 0)
                 return;
         fputs("wrong bytes since the start\n", out);
         json_array_foreach((json_t *)list, i, one)
         {
-                const json_t *readers = json_object_get(one, "readers");
+                const char *outcome = json_get_text(one, "outcome");
+                bool stored = strcmp(outcome, "rejected") == 0 || strcmp(outcome, "found") == 0;
 
                 fprintf(out, "  %s %s: %s, %s", json_get_text(one, "repo"), json_get_text(one, "path"),
-                        outcome_text(json_get_text(one, "outcome")),
-                        format_time((int64_t)json_get_u64(one, "at"), when));
-                json_array_foreach((json_t *)readers, n, who) fprintf(
-                        out, "%s %s[%" PRIu64 "] (uid %" PRIu64 ")", n == 0 ? "; read before that by" : ",",
-                        json_get_text(who, "name"), json_get_u64(who, "pid"), json_get_u64(who, "uid"));
-                if (json_get_u64(one, "more_readers") > 0)
-                        fprintf(out, " and %" PRIu64 " more", json_get_u64(one, "more_readers"));
+                        outcome_text(outcome), format_time((int64_t)json_get_u64(one, "at"), when));
+                show_readers(out, one, stored ? "opened" : "read");
                 fputc('\n', out);
         }
 }

@@ -10,7 +10,8 @@
  *            {"kind": "progress", "files", "read", "damaged"}: so far; read: bytes
  *            {"kind": "repair", "repo", "path"}: begins with this one
  * Result     {"files", "size", "skipped", "seconds", "damaged": [{"repo", "path", "etag", "size", "what",
- *            "got", "repaired", "note"}], "left"}: left are those of damaged that were not repaired
+ *            "got", "repaired", "note", "readers", "more_readers"}], "left"}: left are those of damaged that were
+ *            not repaired; readers is report_readers(), of those who opened it in the daemon's time
  * Threads    Any; it has workers of its own, at idle priority.
  */
 #pragma once

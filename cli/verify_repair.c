@@ -33,6 +33,7 @@ static const char *const words[] = {
 struct named {
         char label[REPO_NAME_MAX + 12];
         char path[ENTRY_PATH_MAX + 1]; /* the etag where no listing names it */
+        struct blob_readers openers;   /* who opened it, as far as the daemon knows */
         char *note;                    /* heap; what is to be said of it */
 };
 
@@ -69,6 +70,28 @@ static int note(struct named *n, int r, const char *fmt, ...)
                 n->note = NULL;
         va_end(ap);
         return r;
+}
+
+/* The hash of what was wrong, as fetch_reject() takes it. */
+static const char *wrong_hash(const struct recheck_item *item)
+{
+        if (item->kind == RECHECK_CHANGED)
+                return item->got;
+        return item->kind == RECHECK_CUT || item->kind == RECHECK_GROWN ? "" : NULL;
+}
+
+/* Who may have got wrong bytes: for `verify` itself and, while nothing is repaired, for the log and `status`. */
+static void name_openers(struct repair *p, const struct recheck_item *item, struct named *n)
+{
+        const char *got = wrong_hash(item);
+        struct blob *b;
+
+        if (!got || item->blob == 0 || blobs_get(p->service->index.blobs, item->blob, &b) != 0)
+                return;
+        blob_get_openers(b, &n->openers);
+        if (!p->wanted && p->service->fetch)
+                fetch_found_wrong(p->service->fetch, b, got);
+        blob_unref(b);
 }
 
 /* ---- repairing ---- */
@@ -146,8 +169,7 @@ static int look_once_more(struct repair *p, struct recheck_item *item)
 
 static int reject_and_fetch(struct repair *p, const struct recheck_item *item, struct blob *b, struct named *n)
 {
-        int r = fetch_reject(p->service->fetch, b, item->type, item->hub_name,
-                             item->kind == RECHECK_CHANGED ? item->got : NULL);
+        int r = fetch_reject(p->service->fetch, b, item->type, item->hub_name, wrong_hash(item));
 
         if (r < 0)
                 return note(n, r, "it cannot be moved to the quarantine: %s",
@@ -203,6 +225,8 @@ static json_t *report(const struct recheck_item *item, const struct named *n, bo
         json_set_text(one, "got", item->kind == RECHECK_CHANGED ? item->got : "");
         json_object_set_new(one, "repaired", json_boolean(repaired));
         json_set_text(one, "note", n->note ? n->note : "");
+        json_object_set_new(one, "readers", report_readers(&n->openers));
+        json_set_u64(one, "more_readers", n->openers.more);
         return one;
 }
 
@@ -214,6 +238,7 @@ int repair_item(struct repair *p, const struct recheck_item *item, pull_event_fn
         if (!n)
                 return -ENOMEM;
         name_item(p, item, n);
+        name_openers(p, item, n);
         log_warn("%s: %s: %s in the store (%s)", n->label, n->path, words[item->kind], item->etag);
         if (item->kind == RECHECK_UNREADABLE)
                 note(n, 0, "%s", strerror(-item->error));

@@ -184,6 +184,11 @@ int fetch_reject(struct fetch *f, struct blob *b, enum repo_type type, const cha
         return filler_reject(f->filler, b, type, hub_name, got);
 }
 
+void fetch_found_wrong(struct fetch *f, struct blob *b, const char *got)
+{
+        filler_found_wrong(f->filler, b, got);
+}
+
 bool fetch_is_strict(const struct fetch *f)
 {
         return f->strict;

@@ -134,9 +134,12 @@ void fetch_verify_all(struct fetch *f);
 
 /*
  * A file of the store under the blob's name was found to be wrong, from outside: blob_reject(), told to all who
- * must know. @got: its hash; NULL: it was not the hash. Not from a thread of fetch/. 0 or negative errno.
+ * must know. @got: its hash; "": not even the size was right; NULL: it was not the bytes. Not from a thread of
+ * fetch/. 0 or negative errno.
  */
 int fetch_reject(struct fetch *f, struct blob *b, enum repo_type type, const char *hub_name, const char *got);
+/* The same was found, and the file stays where it is: that is told, with who opened it. @got is no NULL. */
+void fetch_found_wrong(struct fetch *f, struct blob *b, const char *got);
 
 bool fetch_is_strict(const struct fetch *f);
 
@@ -188,6 +191,7 @@ enum fetch_outcome {
         FETCH_VERDICT_MENDED,      /* right the second time */
         FETCH_VERDICT_QUARANTINED, /* wrong twice */
         FETCH_VERDICT_REJECTED,    /* a file that was in the store: moved to the quarantine */
+        FETCH_VERDICT_FOUND,       /* a file in the store, found from outside: it is still there */
 };
 
 struct fetch_verdict {
@@ -200,7 +204,7 @@ struct fetch_verdict {
         char got[ETAG_MAX + 1]; /* the wrong hash; "": not even the size was right */
         uint64_t size;
         struct blob_differs differs;  /* between what came first and what came then */
-        struct blob_readers readers;  /* who may have read what was wrong */
+        struct blob_readers readers;  /* who may have read what was wrong, or opened it */
 };
 /* The last ones since the start, oldest first, one for each time that a blob was wrong. @ret is a heap
  * array of @ret_count. */

@@ -55,6 +55,7 @@ void filler_verify(struct filler *fl, struct blob *b);
 void filler_verify_all(struct filler *fl);
 
 int filler_reject(struct filler *fl, struct blob *b, enum repo_type type, const char *hub_name, const char *got);
+void filler_found_wrong(struct filler *fl, struct blob *b, const char *got);
 
 /* A new listing is known: what comes along is looked at again, and blobs of @commit that are whole
  * already are linked for its repo. */

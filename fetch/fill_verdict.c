@@ -23,9 +23,16 @@ struct verdict {
 
 /* ---- sentences ---- */
 
-/* ", read before that by python3[123] (uid 1000), ..."; "" when nobody did. */
-static const char *readers_text(const struct blob_readers *l, char *ret)
+static bool is_of_the_store(enum fetch_outcome outcome)
 {
+        return outcome == FETCH_VERDICT_REJECTED || outcome == FETCH_VERDICT_FOUND;
+}
+
+/* ", read before that by python3[123] (uid 1000), ..."; "" when nobody did. */
+static const char *readers_text(const struct fetch_verdict *v, char *ret)
+{
+        const char *did = is_of_the_store(v->outcome) ? ", opened before that by " : ", read before that by ";
+        const struct blob_readers *l = &v->readers;
         size_t n = 0;
 
         ret[0] = '\0';
@@ -33,7 +40,7 @@ static const char *readers_text(const struct blob_readers *l, char *ret)
                 const struct blob_reader *who = &l->at[i];
 
                 n += (size_t)snprintf(ret + n, READERS_TEXT - n, "%s%s[%d] (uid %u)",
-                                      i == 0 ? ", read before that by " : ", ",
+                                      i == 0 ? did : ", ",
                                       who->comm[0] != '\0' ? who->comm : "process", (int)who->pid,
                                       (unsigned)who->uid);
         }
@@ -64,7 +71,7 @@ static void say(const struct fetch_verdict *v)
 {
         char readers[READERS_TEXT], ranges[400];
 
-        readers_text(&v->readers, readers);
+        readers_text(v, readers);
         ranges_text(&v->differs, ranges, sizeof(ranges));
         switch (v->outcome) {
         case FETCH_VERDICT_AGAIN:
@@ -86,6 +93,11 @@ static void say(const struct fetch_verdict *v)
         case FETCH_VERDICT_REJECTED:
                 log_error("%s: %s: the file in the store is wrong: its hash should be %s and is %s; moved to the "
                           "quarantine%s",
+                          v->repo, v->path, v->etag, got_text(v), readers);
+                return;
+        case FETCH_VERDICT_FOUND:
+                log_error("%s: %s: the file in the store is wrong: its hash should be %s and is %s; 'weightfs verify "
+                          "--repair' replaces it%s",
                           v->repo, v->path, v->etag, got_text(v), readers);
                 return;
         }
@@ -115,15 +127,20 @@ static void keep_readers(struct fetch_verdict *v, const struct fetch_verdict *be
                 strcpy(v->got, before->got);
 }
 
-/* An incident of the same blob that has come to its end now is part of this one. */
+/* An incident of the same blob that has come to its end now is part of this one. Who opened a file that was found
+ * wrong before is named anew. */
 static void take_before_locked(struct filler *fl, struct fetch_verdict *v) REQUIRES(fl->lock)
 {
         LIST_FOREACH(node, &fl->verdicts) {
                 struct verdict *before = LIST_OWNER(node, struct verdict, node);
 
-                if (before->said.blob != v->blob || before->said.outcome != FETCH_VERDICT_AGAIN)
+                bool again = before->said.outcome == FETCH_VERDICT_AGAIN;
+
+                if (before->said.blob != v->blob ||
+                    !(again || (before->said.outcome == FETCH_VERDICT_FOUND && is_of_the_store(v->outcome))))
                         continue;
-                keep_readers(v, &before->said);
+                if (again)
+                        keep_readers(v, &before->said);
                 list_remove(&before->node);
                 free(before);
         }
@@ -140,13 +157,14 @@ static void keep_locked(struct filler *fl, struct verdict *v) REQUIRES(fl->lock)
                 free(LIST_OWNER(list_pop(&fl->verdicts), struct verdict, node));
 }
 
-void filler_verdict(struct filler *fl, struct blob *b, enum fetch_outcome outcome)
+/* NULL without memory. */
+static struct verdict *verdict_new(struct filler *fl, struct blob *b, enum fetch_outcome outcome)
 {
         struct verdict *v = calloc(1, sizeof(*v));
 
         if (!v) {
                 log_error("blob %.12s: wrong bytes came (outcome %d)", blob_etag(b), (int)outcome);
-                return;
+                return NULL;
         }
         v->said = (struct fetch_verdict){
                 .outcome = outcome, .blob = blob_id(b), .size = blob_size(b), .at = clock_wall_s()
@@ -154,21 +172,59 @@ void filler_verdict(struct filler *fl, struct blob *b, enum fetch_outcome outcom
         snprintf(v->said.etag, sizeof(v->said.etag), "%s", blob_etag(b));
         name_place(fl, &v->said);
         blob_wrong_hash(b, v->said.got);
-        if (outcome == FETCH_VERDICT_MENDED || outcome == FETCH_VERDICT_QUARANTINED)
-                blob_get_differs(b, &v->said.differs);
-        if (outcome != FETCH_VERDICT_MENDED)
-                blob_take_readers(b, &v->said.readers);
+        return v;
+}
+
+static void tell(struct filler *fl, struct verdict *v)
+{
         lock_take(&fl->lock);
         take_before_locked(fl, &v->said);
         lock_drop(&fl->lock);
         say(&v->said);
-        if (blob_owes(b))
-                log_ratelimited(LOG_LEVEL_ERROR, "%s: %s: the catalogue cannot be written, so it cannot be opened; "
-                                "once it can (free space, or mend the disk of the state folder) the next open goes on",
-                                v->said.repo, v->said.path);
         lock_take(&fl->lock);
         keep_locked(fl, v);
         lock_drop(&fl->lock);
+}
+
+/* Of a file that was in the store: who read it while it was adopted, and who opened it when it was complete. */
+static void take_openers(struct blob *b, struct fetch_verdict *v)
+{
+        struct fetch_verdict before = *v;
+
+        blob_get_openers(b, &v->readers);
+        keep_readers(v, &before);
+}
+
+void filler_verdict(struct filler *fl, struct blob *b, enum fetch_outcome outcome)
+{
+        struct verdict *v = verdict_new(fl, b, outcome);
+
+        if (!v)
+                return;
+        if (outcome == FETCH_VERDICT_MENDED || outcome == FETCH_VERDICT_QUARANTINED)
+                blob_get_differs(b, &v->said.differs);
+        if (outcome != FETCH_VERDICT_MENDED)
+                blob_take_readers(b, &v->said.readers);
+        if (outcome == FETCH_VERDICT_REJECTED) {
+                take_openers(b, &v->said);
+                blob_forget_openers(b);
+        }
+        tell(fl, v);
+        if (blob_owes(b))
+                log_ratelimited(LOG_LEVEL_ERROR, "blob %.12s: the catalogue cannot be written, so it cannot be opened; "
+                                "once it can (free space, or mend the disk of the state folder) the next open goes on",
+                                blob_etag(b));
+}
+
+void filler_found_wrong(struct filler *fl, struct blob *b, const char *got)
+{
+        struct verdict *v = verdict_new(fl, b, FETCH_VERDICT_FOUND);
+
+        if (!v)
+                return;
+        snprintf(v->said.got, sizeof(v->said.got), "%s", got);
+        blob_get_openers(b, &v->said.readers);
+        tell(fl, v);
 }
 
 int filler_verdicts(struct filler *fl, struct fetch_verdict **ret, size_t *ret_count)

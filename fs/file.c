@@ -62,6 +62,20 @@ static void note_reader(struct request *rq, struct blob *b)
         blob_note_reader(b, who->pid, who->uid);
 }
 
+static void name_openers(struct work *w)
+{
+        blobs_name_openers(CONTAINER_OF(w, struct fs, naming)->blobs);
+}
+
+/* Who opens what is verified is named if its file turns out to be damaged later. */
+static void note_opener(struct request *rq, struct blob *b)
+{
+        const struct fuse_ctx *who = fuse_req_ctx(rq->req);
+
+        if (blob_note_opener(b, who->pid, who->uid))
+                workq_push(rq->fs->replies, &rq->fs->naming, name_openers);
+}
+
 /* N2: complete incarnations are odd. */
 static bool is_complete(struct node n)
 {
@@ -89,6 +103,8 @@ static int open_complete(struct request *rq, struct blob *b)
         if (blob_state(b) == BLOB_ADOPTED) {
                 fetch_verify(fs->fetch, b);
                 note_reader(rq, b); /* the kernel reads alone from here on */
+        } else {
+                note_opener(rq, b);
         }
         id = passthrough_open(fs->passthrough, fs->se, node, fd);
         if (id > 0)
@@ -106,7 +122,9 @@ static int open_filling(struct request *rq, struct blob *b)
 
         if (r != 0)
                 return r;
-        if (blob_held_bytes(b) > 0) /* of which the kernel may hold pages */
+        if (blob_state(b) == BLOB_COMPLETE)
+                note_opener(rq, b);
+        else if (blob_held_bytes(b) > 0) /* of which the kernel may hold pages */
                 note_reader(rq, b);
         fuse_reply_open(rq->req, &rq->fi);
         return 0;

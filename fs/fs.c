@@ -88,6 +88,7 @@ int fs_new(const struct fs_options *o, struct index *ix, struct fs **ret, struct
         if (!fs)
                 return errmsg_set(err, r, "out of memory");
         pthread_rwlock_init(&fs->serving, NULL);
+        list_init(&fs->naming.node);
         fs->options = *o;
         fs->catalog = ix->catalog;
         fs->store = ix->store;

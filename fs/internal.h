@@ -38,6 +38,7 @@ struct fs {
         struct fetch *fetch;     /* set before the session starts */
         struct fuse_session *se; /* from fs_mount() */
         struct workq *replies;   /* answers what was parked: disk I/O and SQLite reads */
+        struct work naming;      /* blobs_name_openers() */
         struct notifier *notifier;
         struct passthrough *passthrough;
         int64_t *declared; /* rows of the declared repos */

@@ -91,6 +91,11 @@ int blobs_new(struct catalog *c, struct store *s, struct blobs **ret)
 
         if (!t)
                 return -ENOMEM;
+        t->openers = openers_new();
+        if (!t->openers) {
+                free(t);
+                return -ENOMEM;
+        }
         t->catalog = c;
         t->store = s;
         boot_id_read(t->boot);
@@ -133,6 +138,7 @@ struct blobs *blobs_free(struct blobs *t)
                         log_debug("%.12s: not synced when closed", b->etag);
                 blob_free(b);
         }
+        openers_free(t->openers);
         pthread_cond_destroy(&t->settled);
         lock_done(&t->lock);
         free(t);

@@ -89,6 +89,7 @@ int blob_fd(struct blob *b);
 struct blob_reader {
         pid_t pid; /* 0: of another pid namespace */
         uid_t uid;
+        int64_t at;    /* when it was last noted, in wall seconds */
         char comm[16]; /* as the process calls itself, without control characters; "": it was gone */
 };
 struct blob_readers {
@@ -101,6 +102,17 @@ struct blob_readers {
 void blob_note_reader(struct blob *b, pid_t tid, uid_t uid);
 /* Those since the last call; also forgotten when the blob turns out to be right. */
 void blob_take_readers(struct blob *b, struct blob_readers *ret);
+
+/* ---- who opened it when it was complete ---- */
+
+/* Thread @tid of another process opens a complete blob, which the kernel may then read alone. Cheap: nothing is
+ * looked up. True: blobs_name_openers() is to be called soon, once, from a thread that may wait. */
+bool blob_note_opener(struct blob *b, pid_t tid, uid_t uid);
+/* Looks up, in /proc, what those processes are called. */
+void blobs_name_openers(struct blobs *t);
+/* The last ones, the latest first. They are kept in bounds: for as many blobs as were opened last. */
+void blob_get_openers(struct blob *b, struct blob_readers *ret);
+void blob_forget_openers(struct blob *b);
 
 /* ---- filling ---- */
 

@@ -2,8 +2,8 @@
  * Inside of a blob at run time, shared by blob.c (table, reading), blob_place.c (where it is listed),
  * blob_fill.c (writing, extents), blob_again.c (bytes in doubt), blob_hash.c (the running hash),
  * blob_finish.c (becoming whole), blob_renew.c (states in the catalogue, new incarnations), blob_reject.c (what
- * was found out of it from outside), blob_readers.c (who read before that) and blob_begun.c (what partial/
- * holds).
+ * was found out of it from outside), blob_readers.c (who read before that), blob_openers.c (who opened it
+ * later) and blob_begun.c (what partial/ holds).
  *
  * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, noting, lock. The table's and a
  * blob's lock are never held over more than a small write to the extent map's page cache, or its rename.
@@ -29,6 +29,7 @@ struct blobs {
         struct blob *by_id;     /* uthash; protected by lock */
         struct list idle;       /* without references, oldest first; protected by lock */
         size_t idle_count;      /* protected by lock */
+        struct openers *openers; /* has a lock of its own */
 };
 
 struct blob {
@@ -146,6 +147,13 @@ int blob_write_compared(struct blob *b, int fd, const char *buf, uint64_t len, u
 /* ---- readers before the verdict (blob_readers.c) ---- */
 
 void blob_forget_readers_locked(struct blob *b) REQUIRES(b->lock);
+/* The process of a thread, as it calls itself: it reads /proc. One that is gone already keeps its number alone. */
+struct blob_reader blob_reader_of(pid_t tid, uid_t uid);
+
+/* ---- who opened what is complete (blob_openers.c) ---- */
+
+struct openers *openers_new(void);
+struct openers *openers_free(struct openers *o);
 
 /* ---- becoming whole (blob_finish.c) ---- */
 

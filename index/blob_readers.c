@@ -5,6 +5,8 @@
  */
 #include "index/blob_internal.h"
 
+#include "base/clock.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,10 +34,9 @@ static bool status_value(char *text, const char *key, char *ret, size_t size)
         return true;
 }
 
-/* The process of a thread, as it calls itself. One that is gone already keeps its number alone. */
-static struct blob_reader look_up(pid_t tid, uid_t uid)
+struct blob_reader blob_reader_of(pid_t tid, uid_t uid)
 {
-        struct blob_reader who = { .pid = tid, .uid = uid };
+        struct blob_reader who = { .pid = tid, .uid = uid, .at = clock_wall_s() };
         CLEANUP_FREE char *text = NULL;
         char path[64], tgid[16];
         int n;
@@ -94,7 +95,7 @@ void blob_note_reader(struct blob *b, pid_t tid, uid_t uid)
         lock_drop(&b->lock);
         if (!fresh)
                 return;
-        who = look_up(tid, uid);
+        who = blob_reader_of(tid, uid);
         lock_take(&b->lock);
         if (b->readers)
                 add_locked(b, &who);

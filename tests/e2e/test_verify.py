@@ -46,6 +46,10 @@ def open_errno(path: str | Path) -> int:
     return 0
 
 
+def comm(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 def verdicts(wfs: Weightfs) -> list[dict[str, Any]]:
     return wfs.status()["verdicts"]
 
@@ -371,6 +375,49 @@ def test_a_file_that_is_open_and_wrong_is_replaced_for_new_opens(held_repos: Wei
         assert open_errno(f"/proc/self/fd/{f.fileno()}") == errno.ESTALE
     assert sha256(path) == content.sha256
     assert verdicts(wfs)[0]["outcome"] == "rejected"
+
+
+def test_who_opened_a_file_that_is_damaged_is_named(held_repos: Weightfs, content: Synthetic) -> None:
+    """Complete files, read by the kernel alone: who opened them is known when a recheck finds one damaged."""
+    wfs = held_repos
+    wfs.start()
+    path = wfs.snapshot("org/model") / "model.safetensors"
+    with subprocess.Popen([sys.executable, "-c", READER, str(path)], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as reader:
+        assert reader.stdout and reader.stdout.readline() == b"read\n"
+        for name in FILES:  # others do not push it out
+            open_errno(wfs.snapshot("org/many") / name)
+        damage(blob(wfs, content), content)
+        for args, outcome in ([], "found"), ([], "found"), (["--repair"], "rejected"):
+            _, result = run_verify(wfs, *args, "org/model")
+            (found,) = result["damaged"]
+            (verdict,) = verdicts(wfs)
+            assert verdict["outcome"] == outcome
+            assert verdict["etag"] == content.sha256 != verdict["got"] == found["got"]
+            for readers in found["readers"], verdict["readers"]:
+                (who,) = readers
+                assert (who["pid"], who["uid"], who["name"]) == (reader.pid, os.getuid(), comm(reader.pid))
+                assert time.time() - 300 < who["at"] <= time.time()
+            line = f"{comm(reader.pid)}[{reader.pid}] (uid {os.getuid()})"
+            assert f"; opened before that by {line}" in wfs.command("status", wfs.mnt).stdout
+            said = "moved to the quarantine" if args else "'weightfs verify --repair' replaces it"
+            assert f"{said}, opened before that by {line}" in wfs.log.read_text()
+        reader.communicate()
+    assert verdicts(wfs)[0]["outcome"] == "rejected"
+    code, result = run_verify(wfs, "org/model")
+    assert (code, result["damaged"]) == (0, [])
+
+
+def test_verify_says_who_opened_what_is_damaged(held_repos: Weightfs, content: Synthetic) -> None:
+    wfs = held_repos
+    wfs.start()
+    path = wfs.mnt / "models/org/many/f00.bin"
+    open_errno(path)
+    os.truncate(blob(wfs, FILES["f00.bin"]), 5)
+    done = wfs.command("verify", "--state", wfs.state, "org/many", check=False)
+    assert done.returncode == 1
+    (line,) = [text for text in done.stdout.splitlines() if "f00.bin" in text]
+    assert f"it is shorter than it should be; opened before that by {comm(os.getpid())}[{os.getpid()}]" in line
 
 
 def test_verify_goes_on_after_an_interrupt(held_repos: Weightfs) -> None:
