@@ -52,6 +52,7 @@ static int adopt_if_new(struct index *ix, const struct repo *repo)
 static json_t *revisions_of(struct catalog *c, int64_t repo)
 {
         json_t *list = json_array();
+        struct commit held;
         struct ref ref = {};
 
         while (catalog_ref_next(c, repo, ref.name, &ref) == 0) {
@@ -59,6 +60,8 @@ static json_t *revisions_of(struct catalog *c, int64_t repo)
 
                 json_set_text(one, "name", ref.name);
                 json_set_text(one, "commit", ref.sha);
+                if (catalog_ref_stands_for(c, &ref, &held) == 0 && held.id != ref.commit)
+                        json_set_text(one, "offline", held.sha);
                 json_array_append_new(list, one);
         }
         return list;

@@ -52,8 +52,10 @@ void show_json(FILE *out, const json_t *report)
 static const char *revision_text(const json_t *revision, char *ret, size_t len)
 {
         const char *name = json_get_text(revision, "name");
+        const char *offline = json_get_text(revision, "offline");
 
-        snprintf(ret, len, "%.80s %.8s", name[0] != '\0' ? name : "-", json_get_text(revision, "commit"));
+        snprintf(ret, len, "%.80s %.8s%s%.8s", name[0] != '\0' ? name : "-", json_get_text(revision, "commit"),
+                 offline[0] != '\0' ? ", offline " : "", offline);
         return ret;
 }
 

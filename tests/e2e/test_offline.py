@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -176,6 +177,9 @@ def test_a_ref_that_moved_stands_for_what_is_held(wfs: Weightfs, hub: Hub) -> No
     assert main.read_text() == second and stored.read_text() == first
     config = wfs.snapshot("org/m") / "config.json"
     assert config.read_text() == '{"new": 1}'  # begun, but its model is missing
+    (listed,) = json.loads(wfs.command("ls", "--json", "--state", wfs.state).stdout)["repos"]
+    assert listed["revisions"] == [{"name": "main", "commit": second, "offline": first}]
+    assert f"main {second[:8]}, offline {first[:8]} " in wfs.command("ls", "--state", wfs.state).stdout
     wfs.command("offline", "on", wfs.mnt)
     wait_for(lambda: main.read_text() == first, 5)
     assert os.listdir(main.parent) == ["main"]
