@@ -22,6 +22,11 @@ static int explain_errno(int r, const struct explain *x, struct errmsg *err)
         switch (-r) {
         case ENOSPC:
         case EDQUOT:
+                if (x->kept)
+                        return errmsg_set(err, r,
+                                          "%s: the store %s has no more free than --keep-free keeps; free some, keep "
+                                          "less, or use another with --store; what arrived is kept",
+                                          x->what, x->store);
                 return errmsg_set(err, r,
                                   "%s: no space is left in the store %s; free some, or use another with "
                                   "--store; what arrived is kept",

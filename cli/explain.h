@@ -9,6 +9,7 @@ struct explain {          /* what the sentence may need; all borrowed */
         const char *what; /* "Org/Name", "Org/Name@rev", "Org/Name: file" */
         const char *endpoint, *store;
         const char *last_error; /* of fetch_get_status(); "" or NULL for none */
+        bool kept;              /* the store has space that is kept free */
         bool token;             /* a token is in use */
         bool revision;          /* asked for a revision of a repo that is known */
 };

@@ -138,6 +138,60 @@ static int parse_number(void *field, const char *value, const char *label, struc
         return 0;
 }
 
+/* A whole number, with a unit of 1024, of the square of that, ...: "4096", "500M", "20GiB". */
+static int size(const char *value, uint64_t *ret)
+{
+        static const char units[] = "KMGTP";
+        unsigned long n, shift = 0;
+        const char *unit;
+        char *end;
+
+        errno = 0;
+        if (!isdigit((unsigned char)value[0]))
+                return -EINVAL;
+        n = strtoul(value, &end, 10);
+        unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+        if (unit) {
+                shift = 10 * (unsigned long)(unit - units + 1);
+                end++;
+                if (strcasecmp(end, "iB") == 0 || strcasecmp(end, "B") == 0)
+                        end += strlen(end);
+        }
+        if (*end != '\0' || errno != 0 || n > (uint64_t)INT64_MAX >> shift)
+                return -EINVAL;
+        *ret = (uint64_t)n << shift;
+        return 0;
+}
+
+static int parse_size(void *field, const char *value, const char *label, struct errmsg *err)
+{
+        if (size(value, field) == 0)
+                return 0;
+        return errmsg_set(err, -EINVAL, "%s: '%s' is not a size; write 0, 500M, 20G or 1T", label, value);
+}
+
+static int parse_keep_free(void *field, const char *value, const char *label, struct errmsg *err)
+{
+        struct keep_free keep = { .percent = 100, .bytes = INT64_MAX };
+        size_t len = strlen(value);
+        char digits[4] = "";
+        unsigned long n;
+
+        if (len > 1 && len <= sizeof(digits) && value[len - 1] == '%') {
+                memcpy(digits, value, len - 1);
+                if (number(digits, 99, &n) == 0) {
+                        keep.percent = (unsigned)n;
+                        *(struct keep_free *)field = keep;
+                        return 0;
+                }
+        } else if (size(value, &keep.bytes) == 0) {
+                *(struct keep_free *)field = keep;
+                return 0;
+        }
+        return errmsg_set(err, -EINVAL, "%s: '%s' is neither a size nor a part; write 0, 500M, 20G or 5%%", label,
+                          value);
+}
+
 /* A bare -v counts up; verbose = 2 in the file says it at once. */
 static int parse_verbose(void *field, const char *value, const char *label, struct errmsg *err)
 {
@@ -293,6 +347,13 @@ const struct option_spec option_table[OPTION_COUNT] = {
                               "(default: those being loaded), never",
                               "hub", "complete", NULL, COMMAND_MOUNT, FIELD(complete), parse_complete,
                               false },
+        [OPTION_KEEP_FREE] = { "keep-free", 0, "SIZE|PERCENT",
+                               "fetch nothing that leaves less space in the store's file system (default: the lesser "
+                               "of 5% and 1G; 0: use all)",
+                               "store", "keep_free", NULL, HUB, FIELD(keep_free), parse_keep_free, false },
+        [OPTION_MAX_FETCH] = { "max-fetch", 0, "SIZE",
+                               "what each repo may bring in an hour, pulls not counted (default 0: no limit)", "hub",
+                               "max_fetch", NULL, COMMAND_MOUNT, FIELD(max_fetch), parse_size, false },
         [OPTION_VERIFY] = { "verify", 0, "WHEN",
                             "background (default: bytes are served as they come, and verified once the file is "
                             "complete) or strict (none is served before its file is verified)",
@@ -350,7 +411,8 @@ const struct option_spec option_table[OPTION_COUNT] = {
 void options_init(struct options *o)
 {
         *o = (struct options){
-                .uid = -1, .gid = -1, .complete = COMPLETE_READ, .allow_other = geteuid() == 0, .command = ~0u
+                .uid = -1, .gid = -1, .complete = COMPLETE_READ, .allow_other = geteuid() == 0, .command = ~0u,
+                .keep_free = { .percent = 5, .bytes = UINT64_C(1) << 30 },
         };
 }
 

@@ -14,6 +14,7 @@
 #include "cli/strings.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 enum command { /* bits: which commands an option belongs to */
@@ -44,6 +45,8 @@ enum option_id {
         OPTION_ALLOW,
         OPTION_DENY,
         OPTION_COMPLETE,
+        OPTION_KEEP_FREE,
+        OPTION_MAX_FETCH,
         OPTION_VERIFY,
         OPTION_CONNECTIONS,
         OPTION_LOOKUP_DEADLINE,
@@ -68,6 +71,11 @@ enum option_id {
         OPTION_COUNT,
 };
 
+struct keep_free { /* --keep-free: the lesser of the two */
+        unsigned percent;
+        uint64_t bytes;
+};
+
 struct options {
         char *config, *store, *state, *endpoint, *token_file, *ca_file, *mount_point, *log;
         char *token; /* of HF_TOKEN; never from a file or a command line */
@@ -77,6 +85,8 @@ struct options {
         unsigned connections, lookup_deadline, read_deadline, verbose;
         unsigned complete; /* enum fetch_complete */
         bool strict;       /* --verify=strict */
+        struct keep_free keep_free;
+        uint64_t max_fetch; /* bytes; 0: no limit */
         bool offline, read_only_store, insecure_token, allow_other, foreground, json, now, lazy, help;
         bool repair, all;
         bool helper;      /* called by mount(8), which says "rw" unasked */

@@ -106,6 +106,7 @@ static int explain(struct pull *p, int result, const char *path, bool revision, 
                                                 .endpoint = service_endpoint(o),
                                                 .store = o->store,
                                                 .last_error = st.last_error,
+                                                .kept = st.short_of_space && st.keep_free > 0,
                                                 .token = service_has_token(o),
                                                 .revision = revision },
                              err);
@@ -206,20 +207,24 @@ static int make_plan(struct pull *p, struct errmsg *err)
 /* Better now than after an hour. */
 static int check_space(struct pull *p, struct errmsg *err)
 {
-        uint64_t need = p->bytes - p->already, avail;
-        char need_text[FORMAT_MAX], avail_text[FORMAT_MAX];
-        struct statvfs st;
+        uint64_t need = p->bytes - p->already, room = fetch_room(p->service->fetch);
+        char need_text[FORMAT_MAX], room_text[FORMAT_MAX], keep_text[FORMAT_MAX];
+        struct fetch_status st;
 
-        if (store_statfs(p->service->index.store, &st) < 0)
+        if (need <= room)
                 return 0;
-        avail = (uint64_t)st.f_bavail * st.f_frsize;
-        if (need <= avail)
-                return 0;
+        fetch_get_status(p->service->fetch, &st);
+        if (st.keep_free > 0)
+                return errmsg_set(err, -ENOSPC,
+                                  "%s needs %s more and the store %s has %s free, besides %s that --keep-free keeps; "
+                                  "free some, choose files with --include, keep less, or use another --store",
+                                  p->label, format_size(need, need_text), p->service->options->store,
+                                  format_size(room, room_text), format_size(st.keep_free, keep_text));
         return errmsg_set(err, -ENOSPC,
                           "%s needs %s more and the store %s has %s free; free some, choose files with "
                           "--include, or use another --store",
                           p->label, format_size(need, need_text), p->service->options->store,
-                          format_size(avail, avail_text));
+                          format_size(room, room_text));
 }
 
 static int tell_plan(struct pull *p, pull_event_fn emit, void *arg)

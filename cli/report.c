@@ -317,29 +317,50 @@ static json_t *report_verdicts(struct fetch *f)
         return list;
 }
 
-static json_t *report_hub(struct service *s)
+/* Repos of which something was not opened, since it was more than they may bring. */
+static json_t *report_limits(struct fetch *f)
 {
-        struct fetch_status st;
+        CLEANUP_FREE struct fetch_limit *limits = NULL;
+        json_t *list = json_array();
+        size_t count = 0;
+
+        if (fetch_get_limits(f, &limits, &count) < 0)
+                count = 0;
+        for (size_t i = 0; i < count; i++) {
+                json_t *one = json_object();
+
+                json_set_text(one, "repo", limits[i].repo);
+                json_set_u64(one, "bytes", limits[i].bytes);
+                json_set_u64(one, "refused", limits[i].refused);
+                json_set_u64(one, "seconds_left", limits[i].left_s);
+                json_array_append_new(list, one);
+        }
+        return list;
+}
+
+static json_t *report_hub(struct service *s, const struct fetch_status *st)
+{
         json_t *hub = json_object();
 
-        fetch_get_status(s->fetch, &st);
         json_set_text(hub, "endpoint", service_endpoint(s->options));
-        json_object_set_new(hub, "offline", json_boolean(st.offline));
-        json_object_set_new(hub, "offline_for_good", json_boolean(st.offline_for_good));
+        json_object_set_new(hub, "offline", json_boolean(st->offline));
+        json_object_set_new(hub, "offline_for_good", json_boolean(st->offline_for_good));
         json_set_u64(hub, "mode_since", (uint64_t)s->mode_since);
-        json_object_set_new(hub, "reachable", json_boolean(st.hub_reachable));
-        json_set_u64(hub, "unreachable_since", (uint64_t)st.unreachable_since);
-        json_set_text(hub, "last_error", st.last_error);
-        json_set_u64(hub, "requests", st.requests);
-        json_set_u64(hub, "bytes", st.bytes);
-        json_set_u64(hub, "transfers", st.transfers);
-        json_set_u64(hub, "waiting_reads", st.waiting_reads);
-        json_set_u64(hub, "paused_ms", st.paused_ms);
-        json_set_u64(hub, "not_asked", st.not_asked);
+        json_object_set_new(hub, "reachable", json_boolean(st->hub_reachable));
+        json_set_u64(hub, "unreachable_since", (uint64_t)st->unreachable_since);
+        json_set_text(hub, "last_error", st->last_error);
+        json_set_u64(hub, "requests", st->requests);
+        json_set_u64(hub, "bytes", st->bytes);
+        json_set_u64(hub, "transfers", st->transfers);
+        json_set_u64(hub, "waiting_reads", st->waiting_reads);
+        json_set_u64(hub, "paused_ms", st->paused_ms);
+        json_set_u64(hub, "not_asked", st->not_asked);
+        json_set_u64(hub, "max_fetch", st->max_fetch);
+        json_object_set_new(hub, "limits", report_limits(s->fetch));
         return hub;
 }
 
-static json_t *report_store(struct service *s, bool damaged)
+static json_t *report_store(struct service *s, const struct fetch_status *fetch, bool damaged)
 {
         json_t *store = json_object();
         struct statvfs st;
@@ -350,6 +371,8 @@ static json_t *report_store(struct service *s, bool damaged)
         json_set_text(store, "verify", s->options->strict ? "strict" : "background");
         json_object_set_new(store, "catalogue_rebuilt", json_boolean(s->index.rebuilt));
         json_object_set_new(store, "catalogue_damaged", json_boolean(damaged));
+        json_set_u64(store, "keep_free", fetch->keep_free);
+        json_object_set_new(store, "short_of_space", json_boolean(fetch->short_of_space));
         if (store_statfs(s->index.store, &st) == 0) {
                 json_set_u64(store, "free", (uint64_t)st.f_bavail * st.f_frsize);
                 json_set_u64(store, "total", (uint64_t)st.f_blocks * st.f_frsize);
@@ -360,6 +383,7 @@ static json_t *report_store(struct service *s, bool damaged)
 int report_status(struct service *s, json_t **ret)
 {
         CLEANUP_FREE struct fs_status *fs = calloc(1, sizeof(*fs));
+        struct fetch_status fetch;
         json_t *mount, *quarantined;
         int r = fs ? report_quarantined(&s->index, &quarantined) : -ENOMEM;
         bool damaged = r == -EUCLEAN; /* then status is wanted most */
@@ -369,6 +393,7 @@ int report_status(struct service *s, json_t **ret)
         else if (r < 0)
                 return r;
         mount = json_object();
+        fetch_get_status(s->fetch, &fetch);
         fs_get_status(s->fs, fs);
         json_set_text(mount, "point", fs->mountpoint);
         json_set_u64(mount, "requests", fs->requests);
@@ -378,7 +403,7 @@ int report_status(struct service *s, json_t **ret)
         json_set_text(mount, "passthrough_reason", fs->passthrough_reason);
         *ret = json_pack("{s:b, s:i, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "running", 1, "pid", (int)getpid(),
                          "version", WEIGHTFS_VERSION, "started", (json_int_t)s->started, "mount", mount,
-                         "hub", report_hub(s), "store", report_store(s, damaged), "fills", report_fills(s->fetch),
-                         "quarantined", quarantined, "verdicts", report_verdicts(s->fetch));
+                         "hub", report_hub(s, &fetch), "store", report_store(s, &fetch, damaged), "fills",
+                         report_fills(s->fetch), "quarantined", quarantined, "verdicts", report_verdicts(s->fetch));
         return *ret ? 0 : -ENOMEM;
 }

@@ -30,6 +30,8 @@ struct fetch_options service_fetch_options(const struct options *o)
                 .insecure_token = o->insecure_token,
                 .complete = (enum fetch_complete)o->complete,
                 .strict = o->strict,
+                .keep_free = { o->keep_free.percent, o->keep_free.bytes },
+                .max_fetch = o->max_fetch,
                 .connections = o->connections,
                 .lookup_deadline_s = o->lookup_deadline,
                 .read_deadline_s = o->read_deadline,

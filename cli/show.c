@@ -152,6 +152,21 @@ void show_incomplete(FILE *out, const json_t *list)
                 format_size(json_get_u64(one, "held"), held), format_size(json_get_u64(one, "size"), size));
 }
 
+static void show_limits(FILE *out, const json_t *hub)
+{
+        const json_t *limits = json_object_get(hub, "limits"), *one;
+        char max[FORMAT_MAX], bytes[FORMAT_MAX], left[FORMAT_MAX];
+        size_t i;
+
+        json_array_foreach((json_t *)limits, i, one) fprintf(
+                out,
+                "             %s brought %s in this hour, of %s (--max-fetch): %" PRIu64 " opens were refused; a new "
+                "hour begins in %s\n",
+                json_get_text(one, "repo"), format_size(json_get_u64(one, "bytes"), bytes),
+                format_size(json_get_u64(hub, "max_fetch"), max), json_get_u64(one, "refused"),
+                format_duration((double)json_get_u64(one, "seconds_left"), left));
+}
+
 static void show_hub(FILE *out, const json_t *hub)
 {
         char since[FORMAT_MAX], bytes[FORMAT_MAX], pause[FORMAT_MAX];
@@ -175,6 +190,7 @@ static void show_hub(FILE *out, const json_t *hub)
                         "             %" PRIu64 " lookups of unknown names were too many and did not go to the hub: the "
                         "log says whose; --allow limits them\n",
                         json_get_u64(hub, "not_asked"));
+        show_limits(out, hub);
         fprintf(out,
                 "fetched      %s in %" PRIu64 " requests; %" PRIu64 " transfers now, %" PRIu64
                 " reads wait\n",
@@ -285,10 +301,14 @@ void show_status(FILE *out, const json_t *report)
                 json_get_text(report, "version"),
                 format_time((int64_t)json_get_u64(report, "started"), text));
         show_hub(out, json_object_get(report, "hub"));
-        fprintf(out, "store        %s%s, %s of %s free\n", json_get_text(store, "path"),
+        fprintf(out, "store        %s%s, %s of %s free", json_get_text(store, "path"),
                 is_true(store, "read_only") ? " (read-only)" : "",
                 format_size(json_get_u64(store, "free"), text),
                 format_size(json_get_u64(store, "total"), total));
+        if (json_get_u64(store, "keep_free") > 0)
+                fprintf(out, ", %s kept so (--keep-free)%s", format_size(json_get_u64(store, "keep_free"), text),
+                        is_true(store, "short_of_space") ? ": NOTHING IS FETCHED until there is more" : "");
+        fputc('\n', out);
         fprintf(out, "verify       %s\n", json_get_text(store, "verify"));
         fprintf(out, "state        %s%s\n", json_get_text(store, "state"),
                 is_true(store, "catalogue_damaged") ? " (the catalogue is damaged; the next start makes it anew)" :

@@ -126,6 +126,7 @@ static int explain(struct repair *p, int result, struct named *n)
                                                   .endpoint = service_endpoint(o),
                                                   .store = o->store,
                                                   .last_error = st.last_error,
+                                                  .kept = st.short_of_space && st.keep_free > 0,
                                                   .token = service_has_token(o) },
                                &err);
         return note(n, result, "not held any longer, and not fetched: %s", err.text);

@@ -27,6 +27,7 @@ struct fetch {
         struct resolver *resolver;
         struct filler *filler;
         bool strict;
+        uint64_t max_fetch;
 };
 
 static int start_hub(struct fetch *f, const struct fetch_options *o, unsigned connections, struct errmsg *err)
@@ -71,6 +72,8 @@ static int start_filler(struct fetch *f, const struct fetch_options *o, struct i
                 .resolver_arg = f->resolver,
                 .complete = o->complete,
                 .strict = o->strict,
+                .keep_free = o->keep_free,
+                .max_fetch = o->max_fetch,
                 .connections = connections,
                 .lookup_deadline_s = o->lookup_deadline_s ? o->lookup_deadline_s : LOOKUP_DEADLINE_S,
                 .read_deadline_s = o->read_deadline_s ? o->read_deadline_s : READ_DEADLINE_S,
@@ -96,6 +99,7 @@ int fetch_new(const struct fetch_options *o, struct index *ix, struct fetch **re
         if (!f)
                 return -ENOMEM;
         f->strict = o->strict;
+        f->max_fetch = o->max_fetch;
         gate_init(&f->gate, o->offline);
         r = policy_init(&f->policy, o->allow, o->deny, err);
         if (r == 0)
@@ -214,6 +218,7 @@ int fetch_set_offline(struct fetch *f, bool offline, bool now, fetch_done_fn don
 
 void fetch_get_status(struct fetch *f, struct fetch_status *ret)
 {
+        struct fill_space space = filler_space(f->filler);
         struct hub_status hub = { .reachable = true };
         unsigned waiting, transfers;
 
@@ -229,11 +234,24 @@ void fetch_get_status(struct fetch *f, struct fetch_status *ret)
                 .bytes = hub.bytes,
                 .transfers = transfers,
                 .waiting_reads = waiting,
+                .keep_free = space.keep,
+                .short_of_space = space.room == 0,
+                .max_fetch = f->max_fetch,
                 .paused_ms = hub.paused_ms,
                 .not_asked = resolver_not_asked(f->resolver),
         };
         _Static_assert(sizeof(ret->last_error) == sizeof(hub.last_error), "copied whole");
         memcpy(ret->last_error, hub.last_error, sizeof(ret->last_error));
+}
+
+uint64_t fetch_room(struct fetch *f)
+{
+        return filler_space(f->filler).room;
+}
+
+int fetch_get_limits(struct fetch *f, struct fetch_limit **ret, size_t *ret_count)
+{
+        return filler_limits(f->filler, ret, ret_count);
 }
 
 int fetch_get_fills(struct fetch *f, struct fetch_fill_info **ret, size_t *ret_count)

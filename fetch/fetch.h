@@ -27,12 +27,20 @@ enum {
         FETCH_E_UNREACHABLE, /* the hub cannot be reached, or fails, and nothing held answers */
         FETCH_E_OFFLINE,     /* offline, and not held */
         FETCH_E_CORRUPT,     /* the blob's hash was wrong twice */
+        FETCH_E_LIMIT,       /* the repo would bring more than max_fetch in this hour */
 };
 
 enum fetch_complete {   /* --complete: which blobs are filled to the end in the background */
         COMPLETE_READ,  /* those being loaded rather than peeked at (default) */
         COMPLETE_TOUCHED, /* those opened and read at all */
         COMPLETE_NEVER,
+};
+
+/* What is kept free in the file system of the store: the lesser of a part of it and so many bytes. Where either is
+ * 0, nothing is. */
+struct fetch_keep {
+        unsigned percent;
+        uint64_t bytes;
 };
 
 /* Told about what changed, so that names can be invalidated. From threads of fetch/; must not wait
@@ -55,6 +63,8 @@ struct fetch_options {
         bool insecure_token;        /* send the token over plain http to a host that is not loopback */
         enum fetch_complete complete;
         bool strict;                /* reads of a blob are answered, and adopted ones opened, once it is verified */
+        struct fetch_keep keep_free;
+        uint64_t max_fetch;         /* bytes that a repo brings in an hour, pulls not counted; 0: no limit */
         unsigned connections;       /* parallel transfers at most; 0: default (16) */
         unsigned lookup_deadline_s; /* 0: 10; for questions of names, and fetch_open() */
         unsigned read_deadline_s;   /* 0: 900; for reads */
@@ -108,7 +118,8 @@ void fetch_ask_anew(struct fetch *f);
 /*
  * Asked at open(2) of a blob: 0 when it is whole, or when the hub serves it (so that a later read
  * can be expected to succeed; the signed URL is resolved on the way). FETCH_E_CORRUPT for a
- * quarantined one, -ENOSPC when its rest cannot fit the store. Strict: an adopted one is hashed now; 0 also
+ * quarantined one, -ENOSPC when its rest cannot fit the store (keep_free left), FETCH_E_LIMIT when it is more
+ * than its repo may bring. Strict: an adopted one is hashed now; 0 also
  * when that went wrong: who asks looks at the blob's state again.
  */
 int fetch_open(struct fetch *f, struct blob *b, fetch_done_fn done, void *arg, struct fetch_wait **ret_wait);
@@ -166,9 +177,15 @@ struct fetch_status {
         uint64_t requests, bytes;      /* since start */
         unsigned transfers, waiting_reads;
         uint64_t not_asked;            /* lookups of unknown names that did not go to the hub: too many */
+        uint64_t keep_free;            /* bytes; 0: none */
+        bool short_of_space;           /* less than that is free: nothing is fetched */
+        uint64_t max_fetch;
         uint64_t paused_ms;            /* > 0: pacing (rate limit) lets the next request go then */
 };
 void fetch_get_status(struct fetch *f, struct fetch_status *ret);
+
+/* How many bytes may be filled now; UINT64_MAX where that cannot be told. */
+uint64_t fetch_room(struct fetch *f);
 
 #define FETCH_REPO_TEXT (REPO_NAME_MAX + 12) /* "models/Org/Name" */
 
@@ -181,6 +198,15 @@ struct fetch_fill_info {
         unsigned transfers, readers;
         bool verifying;
 };
+#define FETCH_LIMITS_MAX 64
+struct fetch_limit { /* a repo of which something was refused by max_fetch, in its hour */
+        char repo[FETCH_REPO_TEXT];
+        uint64_t bytes, refused; /* that came; opens that failed */
+        uint64_t left_s;         /* until its hour is over */
+};
+/* FETCH_LIMITS_MAX of them at most. @ret is a heap array of @ret_count. */
+int fetch_get_limits(struct fetch *f, struct fetch_limit **ret, size_t *ret_count);
+
 /* Blobs being filled now. @ret is a heap array of @ret_count. */
 int fetch_get_fills(struct fetch *f, struct fetch_fill_info **ret, size_t *ret_count);
 

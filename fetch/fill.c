@@ -274,17 +274,6 @@ static uint64_t deadline_in(unsigned seconds)
         return clock_ms() + (uint64_t)seconds * 1000;
 }
 
-/* What is missing must fit what is free; who cannot tell lets it be tried. */
-static int check_space(struct filler *fl, struct blob *b)
-{
-        uint64_t missing = blob_size(b) - blob_held_bytes(b);
-        struct statvfs st;
-
-        if (store_statfs(fl->o.index->store, &st) < 0)
-                return 0;
-        return missing > (uint64_t)st.f_bavail * st.f_frsize ? -ENOSPC : 0;
-}
-
 /* All bytes are there: sees to it that they are verified. */
 static int finish_soon(struct filler *fl, struct blob *b)
 {
@@ -352,8 +341,10 @@ int filler_open(struct filler *fl, struct blob *b, fetch_done_fn done, void *arg
                 return offline ? filler_whole(fl, b, done, arg, ret_wait) : finish_soon(fl, b);
         if (offline)
                 return FETCH_E_OFFLINE;
-        r = check_space(fl, b);
-        return r < 0 ? r : open_filling(fl, b, done, arg, ret_wait);
+        r = fill_check_space(fl, b);
+        if (r == 0)
+                r = fill_check_limit(fl, b);
+        return r != 0 ? r : open_filling(fl, b, done, arg, ret_wait);
 }
 
 /* A read is noted for the streams, also where its bytes are held: they go on with readahead. */
@@ -460,7 +451,7 @@ int filler_whole(struct filler *fl, struct blob *b, fetch_done_fn done, void *ar
                 return FETCH_E_CORRUPT;
         if (gate_is_offline(fl->o.gate) && blob_held_bytes(b) < blob_size(b))
                 return FETCH_E_OFFLINE;
-        r = check_space(fl, b);
+        r = fill_check_space(fl, b);
         if (r < 0)
                 return r;
         lock_take(&fl->lock);

@@ -32,6 +32,8 @@ struct filler_options {
         void *resolver_arg;
         enum fetch_complete complete;
         bool strict;
+        struct fetch_keep keep_free;
+        uint64_t max_fetch;
         unsigned connections;
         unsigned lookup_deadline_s, read_deadline_s;
         struct fetch_events events;
@@ -66,6 +68,13 @@ void filler_link_all(struct filler *fl);
 /* Something outside has changed (the gate, the resolver): look again. */
 void filler_poke(struct filler *fl);
 
+struct fill_space {
+        uint64_t room; /* bytes that may be filled; UINT64_MAX where that cannot be told */
+        uint64_t keep; /* that are kept free below it */
+};
+/* Asks the file system: not under a lock. */
+struct fill_space filler_space(struct filler *fl);
+int filler_limits(struct filler *fl, struct fetch_limit **ret, size_t *ret_count);
 void filler_counts(struct filler *fl, unsigned *ret_transfers, unsigned *ret_waiting_reads);
 int filler_fills(struct filler *fl, struct fetch_fill_info **ret, size_t *ret_count);
 int filler_verdicts(struct filler *fl, struct fetch_verdict **ret, size_t *ret_count);

@@ -3,7 +3,7 @@
  * fill_pump.c: the thread that decides. fill_transfer.c: ranges on their way and what becomes of failures.
  * fill_locate.c: where a blob's bytes are. fill_hash.c: hashing on what came. fill_finish.c: syncing,
  * verifying. fill_verdict.c: what was wrong. fill_along.c: small files that come along. fill_next.c: the part
- * that will be read next.
+ * that will be read next. fill_bounds.c: space that is kept free, and what a repo may bring.
  *
  * Lock order: filler.lock, then a blob's own locks (index/blob.h); gate.lock and the resolver's lock
  * are never held together with any other. No lock is held over a callback, a call of hub.h,
@@ -25,6 +25,7 @@
 #pragma once
 
 #include "fetch/fill.h"
+#include "fetch/limit.h"
 #include "fetch/plan.h"
 #include "fetch/tune.h"
 
@@ -75,6 +76,7 @@ struct fill {
         unsigned transfer_count;
         struct plan_reads seen;
         struct fill_location *location; /* a reference; NULL: to be asked for */
+        int64_t repo;           /* where it was found last, which counts what comes; 0: not yet */
         uint64_t touched_ms, progress_ms;
         unsigned judged;        /* failures of transfers that counted */
         uint64_t retry_ms;      /* nothing is asked for before this; 0: at once */
@@ -138,6 +140,10 @@ struct filler {
         uint64_t bytes;             /* that came, in all */
         struct tune tune;           /* how many transfers that nobody waits for */
         struct tune_flow flow;      /* how fast bytes come, of all blobs */
+        struct fill_space space;    /* as last looked at, less what is under way */
+        uint64_t space_ms;          /* not looked at anew before this */
+        bool space_full;            /* less is free than is kept */
+        struct limit limit;         /* what repos have brought */
         uint64_t pass;              /* counts the pump's looks at a class */
         bool poked, stopping, suspended, told_offline;
         uint64_t random;            /* for jitter */
@@ -252,6 +258,26 @@ void along_forget_locked(struct filler *fl) REQUIRES(fl->lock);
 void fill_next_locked(struct filler *fl, struct fill *f, uint64_t end) REQUIRES(fl->lock);
 /* Whether something of the beginning that is wanted is not held. */
 bool fill_next_missing(const struct fill *f);
+
+/* ---- fill_bounds.c ---- */
+
+/* What is missing must fit what may be filled: 0 or -ENOSPC. Who cannot tell lets it be tried. */
+int fill_check_space(struct filler *fl, struct blob *b);
+/* 0, or FETCH_E_LIMIT, which is counted and logged. Queries the catalogue where there is a limit. */
+int fill_check_limit(struct filler *fl, struct blob *b);
+/* Whether @repo may bring what is missing of the blob. Both without the lock. */
+bool fill_limit_allows(struct filler *fl, int64_t repo, struct blob *b);
+/* Bytes came. True when the repo has none left: what nobody waits for ends. */
+bool fill_charge_locked(struct filler *fl, const struct fill *f, uint64_t bytes, uint64_t now_ms)
+        REQUIRES(fl->lock);
+/* The pump's: looks how much is free, unless it has just done so, for which it gives up the lock; where that is less
+ * than is kept, who waits is failed. */
+void fill_look_at_space_locked(struct filler *fl, uint64_t now_ms) REQUIRES(fl->lock);
+/* True where something waits for space: it may come without a word. Under the lock. */
+bool fill_is_short_of_space(const struct filler *fl);
+/* Whether the fill may have a transfer of the class. */
+bool fill_is_within_bounds_locked(struct filler *fl, const struct fill *f, enum fill_class class, uint64_t now_ms)
+        REQUIRES(fl->lock);
 
 /* ---- fill_pump.c ---- */
 

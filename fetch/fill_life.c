@@ -106,6 +106,8 @@ static void init_lists(struct filler *fl)
         list_init(&fl->verdicts);
         fl->random = clock_ms() * UINT64_C(0x9e3779b97f4a7c15) | 1;
         fl->progress_ms = clock_ms();
+        fl->space.room = UINT64_MAX;
+        limit_init(&fl->limit, fl->o.max_fetch);
 }
 
 static void free_filler(struct filler *fl)
@@ -116,6 +118,7 @@ static void free_filler(struct filler *fl)
         fl->adopt = workq_free(fl->adopt);
         along_done(fl);
         verdicts_done(fl);
+        limit_done(&fl->limit);
         pthread_cond_destroy(&fl->wake);
         pthread_cond_destroy(&fl->quiet);
         lock_done(&fl->lock);

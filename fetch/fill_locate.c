@@ -26,6 +26,7 @@ struct locate {
         unsigned tries;
         bool full; /* not short of where the file is */
         bool anew; /* what came before was wrong */
+        bool limited; /* nobody reads: a repo that has brought what it may is not asked */
         int worst; /* the answer when no place is left */
         struct repo repo;
         struct commit commit;
@@ -94,6 +95,11 @@ static void judge_locate_locked(struct filler *fl, struct fill *f, int result, u
         case FETCH_E_POLICY:
                 fill_fail_locked(fl, f, FETCH_E_POLICY);
                 return;
+        case FETCH_E_LIMIT: /* who reads or pulls came meanwhile, and is not limited */
+                fill_fail_opens_locked(fl, f, result);
+                f->rest = f->along = false; /* until it is looked at again: not at each read */
+                f->next_end = 0;
+                return;
         case -ECANCELED:
         case -ENETDOWN:
                 fill_fail_opens_locked(fl, f, fl->stopping      ? -ECANCELED :
@@ -135,12 +141,15 @@ static void locate_end(struct locate *l, int result, struct hub_location *at)
                 *at = (struct hub_location){};
         }
         lock_take(&fl->lock);
+        if (result == 0)
+                f->repo = l->repo.id;
         if (found) {
                 fill_drop_location(f);
                 f->location = found;
         }
         if (came && result == 0) {
                 fill_forget_failures_locked(f);
+                fill_charge_locked(fl, f, blob_size(f->blob), clock_ms());
                 fill_came_locked(fl, f, 0, blob_size(f->blob), clock_ms());
         }
         f->locating = false;
@@ -190,6 +199,16 @@ static void located(void *arg, int result, struct hub_location *at)
         locate_end(l, result, at);
 }
 
+static int allowed_here(const struct locate *l)
+{
+        struct filler *fl = l->fill->filler;
+
+        if (!policy_allows(fl->o.policy, l->repo.type, l->repo.name) ||
+            policy_denies(fl->o.policy, l->repo.type, l->repo.hub_name))
+                return FETCH_E_POLICY;
+        return !l->limited || fill_limit_allows(fl, l->repo.id, l->fill->blob) ? 0 : FETCH_E_LIMIT;
+}
+
 /* The next place that may be asked: 0, CATALOG_E_NONE, or negative errno. */
 static int find_place(struct locate *l)
 {
@@ -205,11 +224,11 @@ static int find_place(struct locate *l)
                 l->pos = l->entry.pos;
                 if (l->repo.id == l->refused_repo)
                         continue;
-                if (policy_allows(fl->o.policy, l->repo.type, l->repo.name) &&
-                    !policy_denies(fl->o.policy, l->repo.type, l->repo.hub_name))
+                r = allowed_here(l);
+                if (r == 0)
                         return 0;
                 if (l->worst == 0)
-                        l->worst = FETCH_E_POLICY;
+                        l->worst = r;
         }
 }
 
@@ -261,6 +280,7 @@ void fill_locate_locked(struct filler *fl, struct fill *f, uint64_t now_ms)
         l->fill = f;
         l->full = f->locate_full;
         l->anew = f->hash_failures > 0;
+        l->limited = fl->o.max_fetch > 0 && list_empty(&f->reads) && list_empty(&f->wholes);
         l->deadline = now_ms + (uint64_t)fl->o.lookup_deadline_s * 1000;
         f->locating = true;
         fl->locating++;

@@ -35,14 +35,14 @@ static bool is_room_left_locked(struct filler *fl, uint64_t room, uint64_t wante
 static void want_beginning(struct filler *fl, struct blob *b)
 {
         uint64_t end = min_u64(blob_size(b), FILL_NEXT_MAX);
+        struct fill_space space = filler_space(fl);
         struct fill *f = NULL;
-        struct statvfs st;
 
-        if (blob_state(b) != BLOB_FILLING || store_statfs(fl->o.index->store, &st) < 0)
+        if (blob_state(b) != BLOB_FILLING || space.room == UINT64_MAX || space.room <= space.keep)
                 return;
         lock_take(&fl->lock);
         if (!fl->stopping && !gate_is_offline(fl->o.gate) &&
-            is_room_left_locked(fl, (uint64_t)st.f_bavail * st.f_frsize, end))
+            is_room_left_locked(fl, space.room - space.keep, end))
                 f = fill_get_locked(fl, b);
         if (f && !f->rest) {
                 f->next_end = end;

@@ -20,6 +20,7 @@
 
 #define LOOK_AGAIN_MS 5000 /* while anything is active */
 #define SYNC_LOOK_MS 1000
+#define SPACE_LOOK_MS 1000
 #define TRANSFERS_MAX 64
 
 /* ---- the gate ---- */
@@ -280,10 +281,13 @@ static bool is_ready_locked(struct filler *fl, struct fill *f, uint64_t now) REQ
         return false;
 }
 
-static bool has_slot(const struct filler *fl, const struct fill *f, enum fill_class class)
+static bool has_slot_locked(struct filler *fl, const struct fill *f, enum fill_class class, uint64_t now)
+        REQUIRES(fl->lock)
 {
         unsigned all = fl->o.connections;
 
+        if (!fill_is_within_bounds_locked(fl, f, class, now))
+                return false;
         if (class == FILL_DEMAND)
                 return fl->transfers < all || (f->transfer_count == 0 && fl->transfers < 2 * all);
         return fl->transfers < fl->tune.max && fl->transfers - fl->demand_transfers < fl->tune.limit;
@@ -317,7 +321,7 @@ static void plan_wait_locked(struct filler *fl, struct fetch_wait *w, uint64_t n
 
         if (!is_ready_locked(fl, f, now) || plan_whole_file_locked(fl, f))
                 return;
-        while (has_slot(fl, f, FILL_DEMAND)) {
+        while (has_slot_locked(fl, f, FILL_DEMAND, now)) {
                 view_of(f, &view);
                 if (!plan_demand(&view.v, w->start, w->end, w->run, &ask) ||
                     !begin_locked(fl, f, FILL_DEMAND, &view, &ask))
@@ -365,7 +369,7 @@ static bool wants_class(const struct fill *f, enum fill_class class)
 static bool is_candidate_locked(struct filler *fl, struct fill *f, enum fill_class class, uint64_t now)
         REQUIRES(fl->lock)
 {
-        return f->planned != fl->pass && wants_class(f, class) && has_slot(fl, f, class) &&
+        return f->planned != fl->pass && wants_class(f, class) && has_slot_locked(fl, f, class, now) &&
                (class != FILL_AHEAD || fill_location_good(f, now)) && is_ready_locked(fl, f, now) &&
                !plan_whole_file_locked(fl, f);
 }
@@ -487,6 +491,8 @@ static uint64_t next_time_locked(struct filler *fl, uint64_t now) REQUIRES(fl->l
         bool parked = gate_mode(fl->o.gate) != GATE_ONLINE && gate_parks(fl->o.gate);
         uint64_t next = 0;
 
+        if (fill_is_short_of_space(fl) && !list_empty(&fl->active))
+                earlier(&next, now + SPACE_LOOK_MS);
         if (gate_mode(fl->o.gate) == GATE_CLOSING)
                 earlier(&next, now + 100);
         LIST_FOREACH(node, &fl->active) {
@@ -547,6 +553,7 @@ void *filler_pump(void *arg)
                 step_gate_locked(fl);
                 now = clock_ms();
                 expire_locked(fl, now);
+                fill_look_at_space_locked(fl, now);
                 plan_locked(fl, now);
                 next = next_time_locked(fl, now);
                 carry_out_locked(fl);

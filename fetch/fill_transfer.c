@@ -120,11 +120,13 @@ static int transfer_data(void *arg, uint64_t offset, const void *buf, size_t len
         if (t->came_ms == 0)
                 t->came_ms = now;
         fl->bytes += n;
+        if (fill_charge_locked(fl, f, n, now) && (t->class == FILL_REST || t->class == FILL_NEXT))
+                t->cancelled = true;
         t->at = offset + n;
         if (has_progress(t))
                 fill_forget_failures_locked(f);
         fill_came_locked(fl, f, offset, offset + n, now);
-        cut = t->at >= t->end && t->end < t->asked_end;
+        cut = t->cancelled || (t->at >= t->end && t->end < t->asked_end);
         filler_leave(fl);
         gate_note_reached(fl->o.gate);
         return cut ? -ECANCELED : 0;

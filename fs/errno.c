@@ -6,7 +6,8 @@
  *   the hub cannot be reached and nothing held answers    EIO, never ENOENT, never cached
  *   the hash was wrong twice                              EIO
  *   a signal                                              EINTR
- *   the store is full                                     ENOSPC
+ *   the store is full, or as full as it may get           ENOSPC
+ *   the repo would bring more than it may in an hour      EDQUOT
  */
 #include "fs/errno.h"
 
@@ -26,6 +27,8 @@ int errno_of(int result)
                 return ENOENT;
         case FETCH_E_FORBIDDEN:
                 return EACCES;
+        case FETCH_E_LIMIT:
+                return EDQUOT;
         case -ENOSPC:
         case -EDQUOT:
                 return ENOSPC;

@@ -92,7 +92,7 @@ def test_full_at_every_step(wfs: Weightfs, hub: Hub, disk: Path, rng: random.Ran
     # from nothing at all to nearly enough: the catalogue, a listing, a map, the data, their final name
     amounts = sorted([0, *(int(2 ** rng.uniform(12, 22.5)) for _ in range(DISKS - 1))])
     for i, amount in enumerate(amounts):
-        wfs.start()
+        wfs.start("--keep-free", "0")
         wait_until_read(wfs, "org/held", held)
         id_ = f"org/new{i}"
         files = add(hub, id_, 10 + i, rng.randrange(1, 4 * MIB))
@@ -103,7 +103,8 @@ def test_full_at_every_step(wfs: Weightfs, hub: Hub, disk: Path, rng: random.Ran
         assert not read_all(wfs, "org/held", held), "others go on"
         ballast.unlink()
         wait_until_read(wfs, id_, files)
-        wfs.command("pull", "--store", wfs.store, "--state", wfs.state, "--endpoint", hub.endpoint, id_)
+        wfs.command("pull", "--store", wfs.store, "--state", wfs.state, "--endpoint", hub.endpoint,
+                    "--keep-free", "0", id_)
         wfs.stop()
         found = Checker(wfs.store).check(wfs.state)
         assert not found.wrong, "\n".join(found.wrong)

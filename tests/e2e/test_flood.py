@@ -114,8 +114,8 @@ def test_a_flood_of_one_container_leaves_others_their_share(wfs: Weightfs, hub: 
         time.sleep(SECONDS)
         paths = [str(wfs.snapshot("org/known"))]
         paths += [str(wfs.repo(f"org/later{i}") / part) for i in range(5) for part in ("refs/main", "snapshots")]
-        done = subprocess.run(["unshare", "-m", sys.executable, "-c", NEIGHBOUR, *paths], capture_output=True, text=True,
-                              timeout=60, check=True)
+        neighbour = ["unshare", "-m", sys.executable, "-c", NEIGHBOUR, *paths]
+        done = subprocess.run(neighbour, capture_output=True, text=True, timeout=60, check=True)
         ends = [line.split() for line in done.stdout.splitlines()]
     assert len(ends) == len(paths)
     assert all(end == "found" and float(seconds) < 2 for end, seconds in ends), ends

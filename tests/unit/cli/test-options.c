@@ -112,6 +112,48 @@ START_TEST(test_mistakes_are_named)
 }
 END_TEST
 
+START_TEST(test_sizes)
+{
+        static const char *const wrong[] = {
+                "",    "x",    "-1",   "1.5G", "5 %", "100%", "%",        "G",
+                "1Q",  "1GG",  "1MiX", "10 G", "0x10", "1e9",  "9999999P", "99999999999999999999",
+        };
+        static const struct {
+                const char *text;
+                uint64_t bytes;
+        } right[] = { { "0", 0 },           { "4096", 4096 },      { "3k", 3 << 10 },
+                      { "500M", 500 << 20 }, { "20GiB", UINT64_C(20) << 30 }, { "1TB", UINT64_C(1) << 40 },
+                      { "8191P", UINT64_C(8191) << 50 } };
+        char text[64];
+
+        ck_assert_uint_eq(o.keep_free.percent, 5);
+        ck_assert_uint_eq(o.keep_free.bytes, UINT64_C(1) << 30);
+        for (size_t i = 0; i < ARRAY_SIZE(right); i++) {
+                snprintf(text, sizeof(text), "--max-fetch=%s", right[i].text);
+                ck_assert_int_eq(ARGS(COMMAND_MOUNT, text), 0);
+                ck_assert_uint_eq(o.max_fetch, right[i].bytes);
+                snprintf(text, sizeof(text), "--keep-free=%s", right[i].text);
+                ck_assert_int_eq(ARGS(COMMAND_PULL, text), 0);
+                ck_assert_uint_eq(o.keep_free.bytes, right[i].bytes);
+                ck_assert_uint_eq(o.keep_free.percent, 100); /* the bytes alone */
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+                snprintf(text, sizeof(text), "--max-fetch=%s", wrong[i]);
+                ck_assert_int_eq(ARGS(COMMAND_MOUNT, text), -EINVAL);
+                assert_said("is not a size; write 0, 500M, 20G or 1T");
+                snprintf(text, sizeof(text), "--keep-free=%s", wrong[i]);
+                ck_assert_int_eq(ARGS(COMMAND_MOUNT, text), -EINVAL);
+                assert_said("is neither a size nor a part; write 0, 500M, 20G or 5%");
+        }
+        ck_assert_int_eq(ARGS(COMMAND_MOUNT, "--max-fetch=5%"), -EINVAL);
+        ck_assert_int_eq(ARGS(COMMAND_MOUNT, "--keep-free=7%"), 0);
+        ck_assert_uint_eq(o.keep_free.percent, 7);
+        ck_assert_uint_ge(o.keep_free.bytes, INT64_MAX); /* the part alone */
+        ck_assert_int_eq(ARGS(COMMAND_PULL, "--max-fetch=1G"), -EINVAL);
+        assert_said("--max-fetch is not an option of 'weightfs pull'");
+}
+END_TEST
+
 START_TEST(test_mount_options)
 {
         ck_assert_int_eq(
@@ -252,6 +294,7 @@ int main(void)
         tcase_add_test(t, test_command_line);
         tcase_add_test(t, test_dashes_end_options);
         tcase_add_test(t, test_mistakes_are_named);
+        tcase_add_test(t, test_sizes);
         tcase_add_test(t, test_mount_options);
         tcase_add_test(t, test_who_wins);
         tcase_add_test(t, test_offline_words);

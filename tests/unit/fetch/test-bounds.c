@@ -1,0 +1,354 @@
+/*
+ * fetch/fill_bounds.c and limit.c: space that is kept free, and what a repo brings in an hour.
+ */
+#include "fixture.h"
+
+#include "fetch/limit.h"
+
+#include <sys/statvfs.h>
+
+#define MB (UINT64_C(1) << 20)
+#define KEEP (50 * MB)
+
+static _Atomic uint64_t fs_free = 1000 * MB;
+
+/* In place of the C library's: a file system of which the test says how full it is. */
+int fstatvfs(int fd, struct statvfs *ret)
+{
+        (void)fd;
+        *ret = (struct statvfs){ .f_bsize = 1, .f_frsize = 1, .f_blocks = 10000 * MB };
+        ret->f_bfree = ret->f_bavail = fs_free;
+        return 0;
+}
+
+static void start(uint64_t keep, uint64_t max_fetch, enum fetch_complete complete)
+{
+        options.keep_free = (struct fetch_keep){ .percent = 100, .bytes = keep };
+        options.max_fetch = max_fetch;
+        options.complete = complete;
+        fs_free = 1000 * MB;
+        reopen();
+}
+
+static struct blob *get_blob(size_t file)
+{
+        struct blob_row row;
+        struct blob *b;
+
+        know_main();
+        ck_assert_int_eq(catalog_blob_find(ix.catalog, fake.files[file].etag, fake.files[file].size, &row), 0);
+        ck_assert_int_eq(blobs_get(ix.blobs, row.id, &b), 0);
+        return b;
+}
+
+static int do_open(struct blob *b)
+{
+        struct answer a = ANSWER_INIT;
+
+        return await(&a, fetch_open(fetch, b, answered, &a, &a.wait));
+}
+
+static int do_read(struct blob *b, uint64_t start, uint64_t end)
+{
+        struct answer a = ANSWER_INIT;
+
+        return await(&a, fetch_read(fetch, b, start, end, answered, &a, &a.wait));
+}
+
+static int do_whole(struct blob *b)
+{
+        struct answer a = ANSWER_INIT;
+
+        return await(&a, fetch_whole(fetch, b, answered, &a, &a.wait));
+}
+
+static void await_complete(struct blob *b)
+{
+        for (int i = 0; i < 1000 && blob_state(b) != BLOB_COMPLETE; i++)
+                usleep(10000);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+}
+
+/* ---- space ---- */
+
+START_TEST(below_the_kept_nothing_is_filled)
+{
+        struct fetch_status st;
+        struct blob *b, *other;
+
+        start(KEEP, 0, COMPLETE_NEVER);
+        b = get_blob(0);
+        other = get_blob(2);
+        ck_assert_int_eq(do_open(b), 0);
+        ck_assert_int_eq(do_read(b, 0, 4096), 0);
+        fs_free = KEEP - 1;
+        usleep(300000); /* the filler looks five times a second at most */
+        ck_assert_int_eq(do_read(b, 0, 4096), 0); /* what is held goes on */
+        ck_assert_int_eq(do_read(b, 8 * MB, 8 * MB + 1), -ENOSPC);
+        ck_assert_int_eq(do_open(b), -ENOSPC);
+        ck_assert_int_eq(do_whole(b), -ENOSPC);
+        ck_assert_uint_eq(fetch_room(fetch), 0);
+        fetch_get_status(fetch, &st);
+        ck_assert(st.short_of_space);
+        ck_assert_uint_eq(st.keep_free, KEEP);
+        fs_free = 1000 * MB;
+        ck_assert_int_eq(do_read(b, 8 * MB, 8 * MB + 1), 0); /* it heals by itself */
+        ck_assert_int_eq(do_whole(other), 0);
+        fetch_get_status(fetch, &st);
+        ck_assert(!st.short_of_space);
+        blob_unref(b);
+        blob_unref(other);
+}
+END_TEST
+
+START_TEST(what_does_not_fit_above_the_kept_is_not_opened)
+{
+        struct blob *b, *small;
+
+        start(KEEP, 0, COMPLETE_NEVER);
+        b = get_blob(0);
+        small = get_blob(1);
+        fs_free = KEEP + fake.files[0].size - 1;
+        ck_assert_int_eq(do_open(b), -ENOSPC);
+        ck_assert_int_eq(do_whole(b), -ENOSPC);
+        ck_assert_int_eq(do_open(small), 0);
+        fs_free = KEEP + fake.files[0].size;
+        ck_assert_int_eq(do_open(b), 0);
+        blob_unref(b);
+        blob_unref(small);
+}
+END_TEST
+
+START_TEST(what_nobody_waits_for_stops_first)
+{
+        struct blob *b, *along;
+
+        start(KEEP, 0, COMPLETE_TOUCHED);
+        b = get_blob(0);
+        along = get_blob(2);
+        fs_free = 2 * KEEP - 1;
+        ck_assert_int_eq(do_read(b, 0, 4096), 0);
+        usleep(500000);
+        ck_assert_uint_lt(blob_held_bytes(b), fake.files[0].size);
+        ck_assert_uint_eq(blob_held_bytes(along), 0);
+        ck_assert_int_eq(do_read(b, 8 * MB, 8 * MB + 1), 0);
+        ck_assert_int_eq(do_whole(along), 0); /* somebody waits for it now */
+        fs_free = 1000 * MB;
+        await_complete(b); /* it goes on by itself */
+        blob_unref(b);
+        blob_unref(along);
+}
+END_TEST
+
+/* What is on its way counts as gone, and is not given up. */
+START_TEST(what_is_under_way_comes)
+{
+        struct answer first = ANSWER_INIT, second = ANSWER_INIT;
+        struct blob *b;
+        int r;
+
+        start(KEEP, 0, COMPLETE_NEVER);
+        b = get_blob(0);
+        FAKE_SET(hold, true);
+        r = fetch_read(fetch, b, 0, 4096, answered, &first, &first.wait);
+        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
+                usleep(10000);
+        fs_free = KEEP - 1;
+        ck_assert_int_eq(r, FETCH_PENDING);
+        usleep(300000);
+        ck_assert_int_eq(fetch_read(fetch, b, 11 * MB, 11 * MB + 1, answered, &second, &second.wait), FETCH_PENDING);
+        usleep(300000);
+        ck_assert_int_eq(answer_count(&first), 0);
+        FAKE_SET(hold, false);
+        ck_assert_int_eq(await(&first, r), 0);
+        ck_assert_int_eq(await(&second, FETCH_PENDING), -ENOSPC);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(nothing_is_kept_unless_it_is_asked_for)
+{
+        struct blob *b;
+
+        start(0, 0, COMPLETE_NEVER);
+        b = get_blob(0);
+        fs_free = 0;
+        ck_assert_int_eq(do_open(b), -ENOSPC);
+        ck_assert_int_eq(do_read(b, 0, 4096), 0); /* the disk says when it is full */
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(the_lesser_of_part_and_size_is_kept)
+{
+        options.keep_free = (struct fetch_keep){ .percent = 1, .bytes = UINT64_MAX };
+        reopen();
+        fs_free = 150 * MB;
+        ck_assert_uint_eq(fetch_room(fetch), 50 * MB);
+        options.keep_free.bytes = 20 * MB;
+        reopen();
+        ck_assert_uint_eq(fetch_room(fetch), 130 * MB);
+        options.keep_free.percent = 0;
+        reopen();
+        ck_assert_uint_eq(fetch_room(fetch), 150 * MB);
+}
+END_TEST
+
+/* ---- a repo's hour ---- */
+
+/* The one repo that is told of; false: none is. */
+static bool told(struct fetch_limit *ret)
+{
+        struct fetch_limit *limits;
+        size_t count;
+
+        ck_assert_int_eq(fetch_get_limits(fetch, &limits, &count), 0);
+        ck_assert_uint_le(count, 1);
+        if (count == 1)
+                *ret = limits[0];
+        free(limits);
+        return count == 1;
+}
+
+START_TEST(more_than_a_repo_may_bring_is_not_opened)
+{
+        struct blob *b, *small, *along;
+        struct fetch_limit limit;
+
+        start(0, MB, COMPLETE_NEVER);
+        b = get_blob(0);
+        small = get_blob(1);
+        along = get_blob(2);
+        ck_assert(!told(&limit));
+        ck_assert_int_eq(do_open(small), 0);
+        ck_assert_int_eq(do_read(small, 0, 700), 0);
+        await_complete(along); /* 300,000 bytes are within it */
+        ck_assert_int_eq(do_open(b), FETCH_E_LIMIT);
+        ck_assert(told(&limit));
+        ck_assert_str_eq(limit.repo, "models/Org/Name");
+        ck_assert_uint_eq(limit.bytes, 700 + 300000);
+        ck_assert_uint_eq(limit.refused, 1);
+        ck_assert_uint_le(limit.left_s, 3600);
+        ck_assert_uint_ge(limit.left_s, 3500);
+        ck_assert_int_eq(do_whole(b), 0); /* who pulls is neither limited nor counted */
+        ck_assert_int_eq(do_open(b), 0);
+        ck_assert(told(&limit));
+        ck_assert_uint_eq(limit.bytes, 700 + 300000);
+        blob_unref(b);
+        blob_unref(small);
+        blob_unref(along);
+}
+END_TEST
+
+/* A refusal in a page fault would kill the reader; but nothing is added to what he reads. */
+START_TEST(what_is_open_is_read_and_not_completed)
+{
+        struct blob *b;
+
+        start(0, MB, COMPLETE_TOUCHED);
+        b = get_blob(0);
+        ck_assert_int_eq(do_read(b, 0, 4096), 0);
+        usleep(500000);
+        ck_assert_uint_lt(blob_held_bytes(b), 4 * MB);
+        ck_assert_int_eq(do_read(b, 11 * MB, 11 * MB + 1), 0);
+        blob_unref(b);
+}
+END_TEST
+
+START_TEST(small_files_come_along_within_the_limit)
+{
+        struct blob *small, *along;
+
+        start(0, 299999, COMPLETE_NEVER);
+        small = get_blob(1);
+        along = get_blob(2);
+        ck_assert_int_eq(do_read(small, 0, 700), 0);
+        await_complete(small);
+        usleep(300000);
+        ck_assert_uint_eq(blob_held_bytes(along), 0);
+        blob_unref(small);
+        blob_unref(along);
+}
+END_TEST
+
+/* The same files in another repo, which has its own hour. */
+START_TEST(another_repo_of_the_blob_may_bring_it)
+{
+        struct blob *small, *other;
+        struct repo repo;
+
+        start(0, 300500, COMPLETE_NEVER);
+        small = get_blob(1);
+        other = get_blob(2);
+        ck_assert_int_eq(do_open(small), 0); /* 700, with the answer */
+        ck_assert_int_eq(do_open(other), FETCH_E_LIMIT);
+        ck_assert_int_eq(ask_repo("Many/r1"), 0);
+        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "Many/r1", &repo), 0);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+        ck_assert_int_eq(do_open(other), 0);
+        ck_assert_int_eq(do_read(other, 0, UINT64_MAX), 0);
+        blob_unref(small);
+        blob_unref(other);
+}
+END_TEST
+
+START_TEST(an_hour_ends)
+{
+        struct limit_report reports[4];
+        struct limit l;
+
+        limit_init(&l, 100);
+        ck_assert_uint_eq(limit_left(&l, 1, 1000), 100);
+        limit_charge(&l, 1, 60, 1000);
+        limit_charge(&l, 1, 60, 2000);
+        limit_charge(&l, 2, 1, 2000);
+        ck_assert_uint_eq(limit_left(&l, 1, 2000), 0);
+        ck_assert_uint_eq(limit_left(&l, 2, 2000), 99);
+        ck_assert_uint_eq(limit_report(&l, 2000, reports, 4), 0);
+        limit_refuse(&l, 1, 2000);
+        ck_assert_uint_eq(limit_report(&l, 2000, reports, 4), 1);
+        ck_assert_int_eq(reports[0].repo, 1);
+        ck_assert_uint_eq(reports[0].bytes, 120);
+        ck_assert_uint_eq(reports[0].left_ms, LIMIT_HOUR_MS - 1000);
+        ck_assert_uint_eq(limit_left(&l, 1, 1000 + LIMIT_HOUR_MS - 1), 0);
+        ck_assert_uint_eq(limit_left(&l, 1, 1000 + LIMIT_HOUR_MS), 100);
+        ck_assert_uint_eq(limit_report(&l, 1000 + LIMIT_HOUR_MS, reports, 4), 0);
+        for (int64_t repo = 10; repo < 10 + LIMIT_REPOS_MAX; repo++) /* no end of repos */
+                limit_charge(&l, repo, 100, 3000);
+        ck_assert_uint_eq(limit_left(&l, 2, 3000), 100); /* forgotten */
+        ck_assert_uint_eq(limit_left(&l, 10, 3000), 0);
+        limit_done(&l);
+        limit_init(&l, 0);
+        limit_charge(&l, 1, 60, 1000);
+        ck_assert_uint_eq(limit_left(&l, 1, 1000), UINT64_MAX);
+        limit_done(&l);
+}
+END_TEST
+
+int main(void)
+{
+        Suite *s = suite_create("bounds");
+        TCase *t = tcase_create("bounds");
+        SRunner *r;
+        int failed;
+
+        tcase_add_checked_fixture(t, setup, teardown);
+        tcase_set_timeout(t, 60);
+        tcase_add_test(t, below_the_kept_nothing_is_filled);
+        tcase_add_test(t, what_does_not_fit_above_the_kept_is_not_opened);
+        tcase_add_test(t, what_nobody_waits_for_stops_first);
+        tcase_add_test(t, what_is_under_way_comes);
+        tcase_add_test(t, nothing_is_kept_unless_it_is_asked_for);
+        tcase_add_test(t, the_lesser_of_part_and_size_is_kept);
+        tcase_add_test(t, more_than_a_repo_may_bring_is_not_opened);
+        tcase_add_test(t, what_is_open_is_read_and_not_completed);
+        tcase_add_test(t, small_files_come_along_within_the_limit);
+        tcase_add_test(t, another_repo_of_the_blob_may_bring_it);
+        tcase_add_test(t, an_hour_ends);
+        suite_add_tcase(s, t);
+        r = srunner_create(s);
+        srunner_run_all(r, CK_ENV);
+        failed = srunner_ntests_failed(r);
+        srunner_free(r);
+        return failed == 0 ? 0 : 1;
+}
