@@ -88,7 +88,7 @@ void fetch_wait_unref(struct fetch_wait *w);
 
 /* Who asks, so that one who asks for names without end does not use up what the hub is asked for all. */
 struct fetch_asker {
-        /* A number that stays the same for who asks. Called before the question returns, at most once, and only
+        /* A number, not 0, that stays the same for who asks. Called before the question returns, at most once, and only
          * where neither the catalogue nor what is remembered answers. */
         uint64_t (*tell)(void *arg);
         void *arg;

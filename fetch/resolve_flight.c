@@ -62,8 +62,8 @@ static int join_locked(struct resolver *rs, const struct flight *wanted, void (*
         if (rs->stopping)
                 return -ECANCELED;
         HASH_FIND_STR(rs->flights, wanted->key, f);
-        if (f && f->aside)
-                return 0; /* R5 */
+        if (f && f->aside && wanted->asker != 0)
+                return 0; /* R5; but who asks for himself has come for the hub's word */
         if (!f)
                 f = flight_new_locked(rs, wanted, first, usual_ms(rs));
         if (!f)

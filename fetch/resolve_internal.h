@@ -62,7 +62,7 @@ struct flight {
         void (*next)(struct flight *f);
         void (*after_turn)(struct flight *f);
         uint64_t began_ms, deadline;
-        uint64_t asker; /* who asked first, as struct fetch_asker tells */
+        uint64_t asker; /* who asked first, as struct fetch_asker tells; 0: this process, for a person */
         enum repo_type type;
         char name[REPO_NAME_MAX + 1];
         char revision[REVISION_MAX + 1];
@@ -87,7 +87,7 @@ int flight_join(struct resolver *rs, const struct flight *wanted, void (*first)(
 void flight_begin_aside(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f));
 /* Puts a hasty flight that failed aside, with all its time: who waited gets what is held. False: not now. */
 bool flight_go_aside(struct flight *f);
-/* True when nobody waits, nor ever will. */
+/* True when it is not for those who could be answered with what is held. */
 bool flight_is_aside(struct flight *f);
 /* Runs @next on the names pool. */
 void flight_step(struct flight *f, void (*next)(struct flight *f));

@@ -14,6 +14,11 @@ static bool store_has(const char *path)
         return faccessat(store_hub_fd(ix.store), path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+static uint64_t tell_number(void *arg)
+{
+        return (uint64_t)*(int *)arg;
+}
+
 /* Makes the ref look as if it was confirmed long ago. */
 static void age_ref(int64_t repo, const char *name)
 {
@@ -289,6 +294,29 @@ START_TEST(a_failure_is_forgotten_by_who_asks_anew)
         }
         ck_assert_int_eq(ask_revision(repo, "refs/pr/1"), 0);
         ck_assert(ref_is_at(repo, "refs/pr/1", OTHER_SHA));
+}
+END_TEST
+
+/* A flight that is aside answers containers at once, and a person when it is over. */
+START_TEST(who_asks_anew_waits_for_a_flight_aside)
+{
+        struct answer mine = ANSWER_INIT, other = ANSWER_INIT;
+        struct fetch_asker container = { tell_number, &(int){ 1 } };
+        int64_t repo = know_two_old_refs();
+
+        FAKE_SET(info_failures, 2);
+        ck_assert_int_eq(ask_revision(repo, "main"), 0);
+        await_infos(4);
+        usleep(RESOLVE_ASIDE_MS * 1000 + 100000);
+        FAKE_SET(hold_names, true);
+        assert_at_once(repo, "main");
+        fetch_ask_anew(fetch);
+        ck_assert_int_eq(fetch_revision(fetch, repo, "main", &container, answered, &other, NULL), 0);
+        ck_assert_int_eq(fetch_revision(fetch, repo, "main", NULL, answered, &mine, &mine.wait), FETCH_PENDING);
+        FAKE_COPY(sha, OTHER_SHA);
+        FAKE_SET(hold_names, false);
+        ck_assert_int_eq(await(&mine, FETCH_PENDING), 0);
+        ck_assert(ref_is_at(repo, "main", OTHER_SHA));
 }
 END_TEST
 
@@ -633,11 +661,6 @@ START_TEST(memory_is_fair)
 }
 END_TEST
 
-static uint64_t tell_number(void *arg)
-{
-        return (uint64_t)*(int *)arg;
-}
-
 static atomic_uint infos_then; /* how many the hub had answered */
 
 static void remember_infos(void *arg, int result)
@@ -699,6 +722,7 @@ int main(void)
         tcase_add_test(t, a_slow_hub_is_asked_on_with_nobody_waiting);
         tcase_add_loop_test(t, a_flight_aside_ends_with_the_network, 0, 2);
         tcase_add_loop_test(t, a_failure_is_forgotten_by_who_asks_anew, 0, 2);
+        tcase_add_test(t, who_asks_anew_waits_for_a_flight_aside);
         tcase_add_test(t, a_ref_that_is_gone_is_removed);
         tcase_add_test(t, the_folder_of_a_ref_becomes_known);
         tcase_add_test(t, a_repo_that_seems_gone_loses_nothing);
