@@ -74,6 +74,18 @@ static void print_damaged(const json_t *one)
                 { "unreadable", "it cannot be read" },
                 { "mode", "it is right, but others may write to it, or its owner may not read it" },
                 { "quarantined", "not held: what came was wrong twice" },
+                { "ref missing", "the ref is known, and gone from the store" },
+                { "ref broken", "the ref does not hold the 40 digits of a commit" },
+                { "ref unknown", "the ref is of a commit that is not here" },
+                { "ref unreadable", "the ref cannot be read" },
+                { "link missing", "the link to a complete file is gone" },
+                { "link broken", "something that is no link stands in its place" },
+                { "link wrong", "the link leads elsewhere than to the file that the listing says" },
+                { "link unreadable", "the link cannot be read" },
+                { "listing missing", "the listing is known, and gone from the store" },
+                { "listing broken", "it is no listing" },
+                { "listing wrong", "the listing is not the one that is known" },
+                { "listing unreadable", "the listing cannot be read" },
         };
         const char *what = json_get_text(one, "what"), *note = json_get_text(one, "note");
 
@@ -90,12 +102,13 @@ static void print_result(const json_t *result, bool repair)
 {
         const json_t *damaged = json_object_get(result, "damaged"), *one;
         uint64_t left = json_get_u64(result, "left"), skipped = json_get_u64(result, "skipped");
-        char files[FORMAT_MAX], size[FORMAT_MAX], time[FORMAT_MAX];
+        char files[FORMAT_MAX], names[FORMAT_MAX], size[FORMAT_MAX], time[FORMAT_MAX];
         size_t i, count = json_array_size(damaged);
 
         json_array_foreach((json_t *)damaged, i, one) print_damaged(one);
         format_duration(json_number_value(json_object_get(result, "seconds")), time);
-        printf("%s, %s read in %s", format_count(json_get_u64(result, "files"), "file", files),
+        printf("%s, %s, %s read in %s", format_count(json_get_u64(result, "files"), "file", files),
+               format_count(json_get_u64(result, "names"), "name", names),
                format_size(json_get_u64(result, "size"), size), time);
         if (skipped > 0)
                 printf(", %" PRIu64 " found right before", skipped);

@@ -11,6 +11,7 @@
 #include "base/lock.h"
 #include "cli/jsonio.h"
 #include "cli/report.h"
+#include "cli/verify_names.h"
 #include "cli/verify_repair.h"
 #include "index/recheck.h"
 
@@ -32,6 +33,9 @@ struct verify {
         struct service *service;
         const struct verify_request *request;
         struct recheck_plan plan;
+        int64_t *repos; /* heap: rows of those planned */
+        size_t repo_count;
+        struct recheck_names names;
         uint64_t size;    /* bytes to be read */
         size_t skipped;
         int64_t began;    /* of the run that this one is, or goes on with */
@@ -46,6 +50,17 @@ struct verify {
 
 /* ---- the plan ---- */
 
+static int add_repo(struct verify *v, int64_t id)
+{
+        int64_t *grown = reallocarray(v->repos, v->repo_count + 1, sizeof(*grown));
+
+        if (!grown)
+                return -ENOMEM;
+        v->repos = grown;
+        v->repos[v->repo_count++] = id;
+        return 0;
+}
+
 /* CATALOG_E_NONE: its row is gone meanwhile. */
 static int plan_repo(struct verify *v, const struct repo *repo)
 {
@@ -53,6 +68,8 @@ static int plan_repo(struct verify *v, const struct repo *repo)
         bool found;
         int r = repo->scanned ? 0 : adopt_repo(ix->catalog, ix->store, repo->id, &found);
 
+        if (r == 0)
+                r = add_repo(v, repo->id);
         return r == 0 ? recheck_plan_repo(&v->plan, ix, repo) : r;
 }
 
@@ -257,6 +274,30 @@ static int look(struct verify *v, pull_event_fn emit, void *arg, const atomic_bo
         return v->cancel ? -ECANCELED : tell_progress(v, emit, arg);
 }
 
+/* Refs, links and listings: cheap, so they are looked at in each run, and all of them. */
+static int look_at_names(struct verify *v, pull_event_fn emit, void *arg, const atomic_bool *cancel, struct errmsg *err)
+{
+        struct index *ix = &v->service->index;
+        uint64_t told_ms = clock_ms();
+        struct repo repo;
+        int r = 0;
+
+        for (size_t i = 0; i < v->repo_count && r == 0; i++) {
+                r = catalog_repo_get(ix->catalog, v->repos[i], &repo);
+                if (r == 0)
+                        r = recheck_names_repo(&v->names, ix, &repo, cancel);
+                if (r < 0 && r != -ECANCELED)
+                        return errmsg_set(err, r, "refs, links and listings cannot be looked at: %s", strerror(-r));
+                if (r == CATALOG_E_NONE)
+                        r = 0;
+                if (r == 0 && clock_ms() - told_ms >= LOOK_MS) {
+                        r = tell_progress(v, emit, arg);
+                        told_ms = clock_ms();
+                }
+        }
+        return r;
+}
+
 /* ---- the end ---- */
 
 /* A run over all, or one that began itself, is over; one over some repos leaves an earlier one to go on. */
@@ -286,14 +327,16 @@ static int conclude(struct verify *v, pull_event_fn emit, void *arg, uint64_t be
                 if (item->kind != RECHECK_RIGHT)
                         r = repair_item(&repair, item, emit, arg);
         }
+        for (const struct recheck_name *n = NULL; r == 0 && (n = recheck_names_next(&v->names, n));)
+                r = repair_name(&repair, n, emit, arg); /* after the files: those bring their links along */
         if (r != 0) {
                 json_decref(repair.damaged);
                 return r;
         }
         end_run(v);
-        *ret = json_pack("{s:I, s:I, s:I, s:f, s:o, s:I}", "files", (json_int_t)v->plan.count, "size",
-                         (json_int_t)v->read, "skipped", (json_int_t)v->skipped, "seconds",
-                         (double)(clock_ms() - began_ms) / 1000, "damaged", repair.damaged, "left",
+        *ret = json_pack("{s:I, s:I, s:I, s:I, s:f, s:o, s:I}", "files", (json_int_t)v->plan.count, "names",
+                         (json_int_t)v->names.looked, "size", (json_int_t)v->read, "skipped", (json_int_t)v->skipped,
+                         "seconds", (double)(clock_ms() - began_ms) / 1000, "damaged", repair.damaged, "left",
                          (json_int_t)repair.left);
         return *ret ? 0 : -ENOMEM;
 }
@@ -301,6 +344,8 @@ static int conclude(struct verify *v, pull_event_fn emit, void *arg, uint64_t be
 static void verify_done(struct verify *v)
 {
         recheck_plan_done(&v->plan);
+        recheck_names_done(&v->names);
+        free(v->repos);
         free(v->verified);
         lock_done(&v->lock);
 }
@@ -318,6 +363,8 @@ int verify_run(struct service *s, const struct verify_request *q, pull_event_fn 
                 r = tell_plan(&v, emit, arg);
         if (r == 0)
                 r = look(&v, emit, arg, cancel);
+        if (r == 0)
+                r = look_at_names(&v, emit, arg, cancel, err);
         if (r == 0)
                 r = conclude(&v, emit, arg, began_ms, cancel, ret);
         if (r == -ECANCELED)

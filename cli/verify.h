@@ -1,6 +1,6 @@
 /*
- * Rechecking what the store holds, and repairing it. Runs in the daemon for a client, or in the client itself;
- * either way it tells by events.
+ * Rechecking what the store holds, files and the names that lead to them, and repairing it. Runs in the daemon for a
+ * client, or in the client itself; either way it tells by events.
  *
  * A run that ends early is gone on with by the next one: the catalogue knows when it began, and when each file
  * was last found to be right.
@@ -9,7 +9,7 @@
  *            run began (wall seconds; 0: this is a new one)
  *            {"kind": "progress", "files", "read", "damaged"}: so far; read: bytes
  *            {"kind": "repair", "repo", "path"}: begins with this one
- * Result     {"files", "size", "skipped", "seconds", "damaged": [{"repo", "path", "etag", "size", "what",
+ * Result     {"files", "names", "size", "skipped", "seconds", "damaged": [{"repo", "path", "etag", "size", "what",
  *            "got", "repaired", "note", "readers", "more_readers"}], "left"}: left are those of damaged that were
  *            not repaired; readers is report_readers(), of those who opened it in the daemon's time
  * Threads    Any; it has workers of its own, at idle priority.

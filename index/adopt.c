@@ -25,7 +25,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TREE_FILE_MAX (256u << 20) /* about a million files; larger ones: partial listing */
 #define BATCH 256             /* rows in one transaction */
 #define REF_DEPTH_MAX 16
 #define SNAPSHOT_DEPTH_MAX 64 /* each level holds a descriptor */

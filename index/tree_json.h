@@ -12,6 +12,8 @@
 
 #include <stdio.h>
 
+#define TREE_FILE_MAX (256u << 20) /* bytes of a document: about a million files; a larger one is not read */
+
 struct tree_file {                      /* one file, in full */
         const char *path;
         uint64_t size;

@@ -420,6 +420,70 @@ def test_verify_says_who_opened_what_is_damaged(held_repos: Weightfs, content: S
     assert f"it is shorter than it should be; opened before that by {comm(os.getpid())}[{os.getpid()}]" in line
 
 
+def damage_names(wfs: Weightfs) -> dict[str, str]:
+    """What leads to files, in the store; what each should be called."""
+    repo = wfs.stored("org/many")
+    commit = (repo / "refs/main").read_text()
+    links = repo / "snapshots" / commit
+    (repo / "refs/main").write_text(commit[:-1])
+    (repo / "refs/other").write_text("f" * 40)
+    (links / "f00.bin").unlink()
+    (links / "f01.bin").unlink()
+    (links / "f01.bin").symlink_to((links / "f02.bin").readlink())
+    listing = json.loads((repo / f"trees/{commit}.json").read_text())
+    listing["files"]["f03.bin"]["size"] += 1
+    listing["files"]["f03.bin"]["lfs_size"] += 1
+    (repo / f"trees/{commit}.json").write_text(json.dumps(listing))
+    return {"refs/main": "ref broken", "refs/other": "ref unknown", f"snapshots/{commit}/f00.bin": "link missing",
+            f"snapshots/{commit}/f01.bin": "link wrong", f"trees/{commit}.json": "listing wrong"}
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_verify_looks_at_refs_links_and_listings(held_repos: Weightfs, content: Synthetic, daemon: bool) -> None:
+    wfs = held_repos
+    repo = wfs.stored("org/many")
+    commit = (repo / "refs/main").read_text()
+    listing = (repo / f"trees/{commit}.json").read_text()
+    looked = run_verify(wfs)[1]["names"]
+    assert looked == 2 * (1 + 1) + len(FILES) + 1 + 2  # refs, listings and links of both
+    expected = damage_names(wfs)
+    replace(blob(wfs, FILES["f05.bin"]), b"")  # and a file
+    if daemon:
+        wfs.start()
+    code, result = run_verify(wfs)
+    assert code == 1
+    assert {d["path"]: d["what"] for d in result["damaged"]} == expected | {"f05.bin": "cut"}
+    assert {d["repo"] for d in result["damaged"]} == {"models/org/many"}
+    assert result["left"] == len(expected) + 1
+    done = wfs.command("verify", "--store", wfs.store, "--state", wfs.state, "org/many", check=False)
+    assert done.returncode == 1
+    assert "models/org/many: refs/main: the ref does not hold the 40 digits of a commit" in done.stdout
+    assert "6 of them still; 'weightfs verify --repair' repairs them" in done.stdout
+    code, result = run_verify(wfs, "--repair")
+    assert code == 1, "of one ref nobody knows what it should be"
+    assert {d["path"]: d["note"] for d in result["damaged"] if d["repaired"]} == {
+        path: "written anew" for path in expected if path != "refs/other"} | {"f05.bin": "fetched again"}
+    (left,) = [d for d in result["damaged"] if not d["repaired"]]
+    assert left["path"] == "refs/other" and "remove it" in left["note"]
+    (repo / "refs/other").unlink()
+    assert run_verify(wfs)[0] == 0
+    assert (repo / "refs/main").read_text() == commit
+    assert (repo / f"trees/{commit}.json").read_text() == listing, "to the byte, the pointers of LFS too"
+    for name, file in FILES.items():
+        assert sha256(repo / "snapshots" / commit / name) == file.sha256
+
+
+def test_a_link_that_went_with_its_file_is_mended_by_the_fetch(held_repos: Weightfs) -> None:
+    wfs = held_repos
+    (link,) = wfs.stored("org/many").glob("snapshots/*/f00.bin")
+    link.unlink()
+    blob(wfs, FILES["f00.bin"]).unlink()
+    code, result = run_verify(wfs, "--repair")
+    assert (code, result["left"]) == (0, 0)
+    assert {d["what"] for d in result["damaged"]} == {"missing", "link missing"}
+    assert sha256(link) == FILES["f00.bin"].sha256
+
+
 def test_verify_goes_on_after_an_interrupt(held_repos: Weightfs) -> None:
     """A run comes to a file that it cannot get to the end of: what it found right before is not read again."""
     wfs = held_repos
