@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -179,6 +180,7 @@ class World:
                              (self.base / "fresh", found.links)):
             daemon.state = state
             daemon.offline()
+            assert not list(state.glob("*.damaged-*")), "a kill leaves a catalogue that is believed"
             for repo, link in sorted(links):
                 etag = os.readlink(self.store / "hub" / repo / "snapshots" / link).rpartition("/")[2]
                 blob = daemon.hub_cache / repo / "blobs" / etag
@@ -186,8 +188,13 @@ class World:
             daemon.stop()
 
     def _links_known_to(self, state: Path, found: Found) -> set[tuple[str, str]]:
-        """Those of commits of which this daemon has heard: the others are another daemon's."""
-        with sqlite3.connect(state / "catalogue.sqlite") as db:
+        """Those of commits of which this daemon has heard: the others are another daemon's. In a copy: who is last to
+        close a catalogue moves its log into it, and pages that do not come by weightfs are not sealed."""
+        look = self.base / "look"
+        look.mkdir()
+        for file in state.glob("catalogue.sqlite*"):
+            shutil.copy(file, look)
+        with sqlite3.connect(look / "catalogue.sqlite") as db:
             shas = {sha for (sha,) in db.execute("SELECT sha FROM commits")}
             whole = {etag for (etag,) in db.execute("SELECT etag FROM blob WHERE state IN (1, 2)")}
         db.close()
