@@ -5,6 +5,7 @@
 #include "index/recheck_internal.h"
 
 #include "index/hash.h"
+#include "index/ref_store.h"
 #include "index/store_dir.h"
 #include "index/tree_json.h"
 
@@ -84,7 +85,7 @@ static int put_ref(struct index *ix, const struct recheck_name *n)
 
         if (r != 0)
                 return r < 0 ? r : -ENODATA;
-        return store_ref_put(ix->store, n->repo.type, n->repo.hub_name, name, ref.sha);
+        return ref_store(ix->catalog, ix->store, &n->repo, &ref);
 }
 
 static int look_link_again(const struct name_look *x, const struct recheck_name *n, struct name_verdict *ret)
