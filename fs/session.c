@@ -109,7 +109,8 @@ struct init_answer {
         char room[256]; /* for a libfuse that says more */
 };
 
-/* What libfuse answers to INIT comes out of @out, and nothing goes to the kernel. */
+/* What libfuse answers to INIT comes out of @out, and nothing goes to the kernel. After an error (no memory) the
+ * kernel would refuse whatever the mount is asked. */
 static ssize_t take_answer(struct fuse_session *se, struct fuse_buf *question, int in, int out,
                            struct init_answer *ret)
 {
@@ -119,7 +120,9 @@ static ssize_t take_answer(struct fuse_session *se, struct fuse_buf *question, i
                 return -errno;
         fuse_session_process_buf(se, question);
         n = read(out, ret, sizeof(*ret));
-        return n < 0 ? -errno : n;
+        if (n < 0)
+                return -errno;
+        return (size_t)n >= sizeof(ret->header) && ret->header.error < 0 ? ret->header.error : n;
 }
 
 /* Passthrough takes place on top of the store's file system: 1 for an ordinary one. */
