@@ -5,8 +5,8 @@
  *   CRASH_LOG    the record's file; appended to. Its format is read by powerloss.py: a struct entry, then two
  *                names and data, each as long as it says.
  *   CRASH_DEV    a folder on the file system of which the record is kept
- *   CRASH_FAIL   a file of rules, looked at anew for every call: "CALL ERRNO TEXT" a line, e.g. "fsync 5 /hub/";
- *                calls on paths that contain the text fail
+ *   CRASH_FAIL   a file of rules, looked at anew for every call: "CALL ERRNO TEXT [N]" a line, e.g. "fsync 5 /hub/";
+ *                calls on paths that contain the text fail, or each Nth of them
  *   CRASH_KILL   "before N" or "after N": kill -9 at the Nth of the calls that are recorded, right before or
  *                right after it
  *
@@ -148,10 +148,13 @@ static uint64_t inode_of(int fd)
 
 static bool rule_says(const char *rule, const char *call, const char *path)
 {
+        static _Atomic unsigned long passes;
         char name[32], text[256];
+        unsigned long every = 1;
         int number;
 
-        if (sscanf(rule, "%31s %d %255s", name, &number, text) != 3 || strcmp(name, call) != 0 || !strstr(path, text))
+        if (sscanf(rule, "%31s %d %255s %lu", name, &number, text, &every) < 3 || strcmp(name, call) != 0 ||
+            !strstr(path, text) || ++passes % every != 0)
                 return false;
         errno = number;
         return true;
@@ -241,6 +244,24 @@ OPENS(open)
 OPENS(open64)
 OPENS_AT(openat)
 OPENS_AT(openat64)
+
+/* openat2(2), which has no wrapper. It makes no files, so nothing is recorded. */
+long syscall(long number, ...)
+{
+        static long (*next)(long, ...);
+        long a[6];
+        va_list ap;
+
+        va_start(ap, number);
+        for (size_t i = 0; i < sizeof(a) / sizeof(a[0]); i++)
+                a[i] = va_arg(ap, long);
+        va_end(ap);
+        if (!next)
+                next = REAL(syscall);
+        if (number == SYS_openat2 && fails("open", (int)a[0], (const char *)a[1]))
+                return -1;
+        return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
 
 static ssize_t write_step(int fd, const void *buf, size_t len, off_t at)
 {
