@@ -5,7 +5,8 @@
  * crashes, hangs or reports (AddressSanitizer, LeakSanitizer) has failed. The first failures of a
  * kind are shown, with the command that repeats it, and the others are counted.
  *
- * Environment  WEIGHTFS_FAULT_STEP: only each so manieth pass fails (1); WEIGHTFS_FAULT_JOBS: runs at a time.
+ * Environment  WEIGHTFS_FAULT_STEP: only each so manieth pass fails (1); WEIGHTFS_FAULT_SQLITE_STEP: and of those in
+ *              which SQLite wants for memory again only each so manieth (61); WEIGHTFS_FAULT_JOBS: runs at a time.
  * Arguments    none: all kinds; KIND: that one; KIND once|from|every N: one run.
  */
 #include "faults/sweep.h"
@@ -307,6 +308,13 @@ static void sweep_one(struct sweep *w)
         fflush(stdout);
 }
 
+static unsigned number_of(const char *variable, unsigned otherwise)
+{
+        const char *text = getenv(variable);
+
+        return text && atoi(text) > 0 ? (unsigned)atoi(text) : otherwise;
+}
+
 static unsigned sweep_kind(struct sweep *w, enum shim_kind kind)
 {
         bool quiet = kind == SHIM_EINTR || kind == SHIM_SHORT;
@@ -319,7 +327,7 @@ static unsigned sweep_kind(struct sweep *w, enum shim_kind kind)
 
                 /* SQLite asks for memory so often, and in so few ways, that some of it will do */
                 if (kind == SHIM_SQLITE_MEMORY)
-                        one.step *= 61;
+                        one.step *= number_of("WEIGHTFS_FAULT_SQLITE_STEP", 61);
                 one.next = 1 + (uint64_t)time(NULL) % one.step; /* another part of them each time */
                 if (hows[i] == SHIM_EVERY)
                         one.next++;
@@ -351,13 +359,6 @@ static int repeat(struct sweep *w, char **argv)
                (unsigned long long)mine->fired, mine->site.call, (unsigned long long)mine->site.caller,
                mine->said);
         return mine->said[0] != '\0';
-}
-
-static unsigned number_of(const char *variable, unsigned otherwise)
-{
-        const char *text = getenv(variable);
-
-        return text && atoi(text) > 0 ? (unsigned)atoi(text) : otherwise;
 }
 
 int sweep_main(const struct scenario *s, int argc, char **argv)
