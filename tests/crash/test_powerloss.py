@@ -74,16 +74,17 @@ class Recording:
                                  "--endpoint", self.hub.endpoint, id_],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
-    def pull(self, id_: str) -> None:
-        out, err = (process := self.start(id_)).communicate(timeout=60)
+    def pull(self, id_: str, ref: str = "main") -> None:
+        out, err = (process := self.start(f"{id_}@{ref}")).communicate(timeout=60)
         assert process.returncode == 0, err
         short = out.split(" at ", 1)[1][:12]
         repo = self.hub.find("model", id_)
         assert repo is not None
         sha, commit = next((s, c) for s, c in repo.commits.items() if s.startswith(short))
+        assert commit is repo.resolve(ref)
         folder = f"models--{id_.replace('/', '--')}"
         mark(self.log, f"trees\t{folder}\t{sha}")
-        mark(self.log, f"refs\t{folder}\tmain")
+        mark(self.log, f"refs\t{folder}\t{ref}")
         for path, entry in commit.files.items():
             mark(self.log, f"blobs\t{folder}\t{entry.etag}")
             mark(self.log, f"links\t{folder}\t{sha}/{path}")
@@ -106,8 +107,8 @@ class Recording:
             self.pull_a_part("org/b", 7.5, signal.SIGKILL, True)  # the data were synced after 5 s
             self.pull_a_part("org/b", 1.5, signal.SIGINT, True)  # and at the end
         self.pull("org/b")
-        self.commit("org/b", {"config.json": '{"new": 1}', "x.bin": self.contents_of("org/a", "sub/x.bin")})
-        self.pull("org/b")  # the ref moves; a blob of another repo is linked
+        self.commit("org/b", {"config.json": '{"new": 1}', "x.bin": self.contents_of("org/a", "sub/x.bin")}, ref="new")
+        self.pull("org/b", "new")  # another ref (main is believed for 60 s); a blob of another repo is linked
         wrong = Synthetic(260 * KIB, 3)
         self.wrong = wrong.sha256
         self.commit("org/c", {"wrong.bin": wrong})
