@@ -1,8 +1,10 @@
 """Random operations against a plain model of what the hub holds: every byte, name, size, target and errno is compared.
 
 The oracle is a dict of paths and bytes for each commit, and what follows from it for the tree that weightfs
-shows. WEIGHTFS_MODEL_SECONDS says how long (30), WEIGHTFS_MODEL_SEED repeats a run; a failure tells the seed and
-what was done last.
+shows. The hub errs now and then, and has gated repos: until a little after that a reader may get the errno that
+says so, but never wrong bytes, and never ENOENT. Half of the runs have --verify=strict, and files of which the hub
+sends a byte wrong once. WEIGHTFS_MODEL_SECONDS says how long (30), WEIGHTFS_MODEL_SEED repeats a run; a failure
+tells the seed and what was done last.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import mmap
 import os
 import random
 import stat
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import Weightfs
@@ -27,6 +31,15 @@ SECONDS = float(os.environ.get("WEIGHTFS_MODEL_SECONDS", "30"))
 SEED = int(os.environ.get("WEIGHTFS_MODEL_SEED", "0")) or time.time_ns() % 1_000_000
 PATHS = ("config.json", "model.safetensors", "a/tokenizer.json", "a/b/deep.bin", "a/b/deep.json", "empty", "z.txt")
 NAMES = ("nope.json", "a/nope", "config.json.bak", "a/b/c/d", "adapter_config.json")
+TROUBLES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("reset", {}), ("reset", {"at": 50}), ("truncate", {"at": 50}), ("stall", {"at": 50, "seconds": 2}),
+    ("hang", {"seconds": 2}), ("status", {"status": 500}), ("status", {"status": 503}), ("status", {"status": 429}),
+    ("status", {"status": 429, "retry_after": 1}), ("status", {"status": 502, "body": "<html>"}), ("ignore_range", {}),
+    ("length", {"delta": -1}), ("content_range", {"shift": 4096}), ("json", {"mode": "truncated"}), ("down", {}),
+)
+HEALS = 4  # seconds after a fault in which it may still be told
+BELIEVED = 62  # a ref may be so old, and a second or two for the question
+LIMITS = ("--lookup-deadline", "5", "--read-deadline", "8")
 
 
 @dataclass
@@ -48,6 +61,8 @@ class Known:
     repo: Repo
     commits: list[Commit] = field(default_factory=list)
     seen: int = -1  # the newest commit that refs/main was seen to name
+    dev: list[tuple[float, str | None]] = field(default_factory=lambda: [(0.0, None)])  # what it named, since when
+    open_again: float = 0.0  # since when it is not gated
     pulled: set[int] = field(default_factory=set)  # whole in the store: there also offline
 
 
@@ -67,7 +82,13 @@ class Model:
     def __init__(self, wfs: Weightfs, hub: Hub, seed: int) -> None:
         self.wfs, self.hub, self.rng = wfs, hub, random.Random(seed)
         self.repos: list[Known] = []
+        self.asked: list[Known] = []  # whose repo the present operation is about
         self.offline = False
+        self.strict = seed % 2 == 1
+        self.options = (*LIMITS, *(["--verify=strict"] if self.strict else []))
+        self.trouble_ends = -HEALS * 1.0
+        self.refused = 0
+        self.held: deque[tuple[int, bytes, Known]] = deque()
         self.done: deque[str] = deque(maxlen=40)
         for _ in range(2):
             self.add_repo()
@@ -77,11 +98,33 @@ class Model:
     def content(self) -> bytes:
         return self.rng.randbytes(self.rng.choice((0, 1, 20, 4096, 4097, 70_000, 300_000, 1_500_000)))
 
-    def commit(self, known: Known | None = None) -> None:
-        known = known or self.rng.choice(self.repos)
-        files = {p: self.content() for p in self.rng.sample(PATHS, self.rng.randint(1, len(PATHS)))}
+    def files(self, known: Known) -> dict[str, bytes]:
+        """Of a new commit: all new, or the last one's with some less, some that another repo has, some new."""
+        rng = self.rng
+        if known.commits and rng.random() < 0.5:
+            files = dict(known.commits[-1].files)
+            for path in rng.sample(sorted(files), rng.randint(0, len(files) - 1)):
+                del files[path]
+        else:
+            files = {p: self.content() for p in rng.sample(PATHS, rng.randint(1, len(PATHS)))}
+        others = [c for k in self.repos for c in k.commits[-1:]]
+        if others and rng.random() < 0.5:  # the same blobs
+            other = rng.choice(others).files
+            files |= {p: other[p] for p in rng.sample(sorted(other), rng.randint(1, len(other)))}
+        if rng.random() < 0.5:
+            files[rng.choice(PATHS)] = self.content()
         if "empty" in files:
             files["empty"] = b""
+        return files
+
+    def commit(self, known: Known | None = None) -> None:
+        known = known or self.rng.choice(self.repos)
+        files = self.files(known)
+        if self.strict and self.rng.random() < 0.5:
+            path, data = f"wrong{len(known.commits)}.bin", self.content() + b"."
+            files[path] = data
+            self.hub.fault("corrupt", on="content", path=path, repo=f"model:{known.id}", times=1,
+                           at=self.rng.randrange(len(data)))
         sha = known.repo.commit(dict(files), replace=True, title=str(len(known.commits)))
         etags = {p: e.etag for p, e in known.repo.commits[sha].files.items()}
         known.commits.append(Commit(sha, files, etags))
@@ -93,24 +136,70 @@ class Model:
             self.commit(known)
             self.repos.append(known)
 
+    def move_dev(self) -> None:
+        """A branch that comes and goes."""
+        known = self.rng.choice(self.repos)
+        sha = None if self.rng.random() < 0.4 else self.rng.choice(known.commits).sha
+        if sha:
+            known.repo.set_ref("dev", sha)
+        elif known.dev[-1][1]:
+            known.repo.drop_ref("dev")
+        known.dev.append((time.monotonic(), sha))
+
+    def gate(self) -> None:
+        known = self.rng.choice(self.repos)
+        if known.repo.gated:
+            known.open_again = time.monotonic()
+        known.repo.gated = False if known.repo.gated or self.rng.random() < 0.3 else "manual"
+
+    def trouble(self) -> None:
+        """The hub errs for a moment, from now on."""
+        if time.monotonic() < self.trouble_ends:
+            return
+        kind, options = self.rng.choice(TROUBLES)
+        seconds = self.rng.uniform(0.2, 3)
+        self.done.append(f"  {kind} {options} {seconds:.1f} s")
+        self.trouble_ends = time.monotonic() + seconds
+        if kind == "down":
+            self.hub.down()
+            end: Callable[[], None] = self.hub.up
+        else:
+            end = self.hub.fault(kind, on=self.rng.choice(("any", "api", "content", "resolve")), **options,
+                                 probability=self.rng.choice((0.3, 1.0)), times=self.rng.choice((1, 3, None))).remove
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        for _ in range(4):  # what needs the hub: there is something new
+            self.commit()
+            self.one((self.read, self.look, self.list, self.read_ref, self.read_dev, self.hold))
+
+    def may_fail(self, began: float, error: OSError) -> bool:
+        """Whether what the hub does, or did shortly before, is a reason."""
+        if error.errno == errno.EACCES:
+            return not self.offline and any(k.repo.gated or began < k.open_again + HEALS for k in self.asked)
+        # a page that cannot be had is EFAULT where the kernel takes it for fault_in()
+        return error.errno in (errno.EIO, errno.EFAULT) and began < self.trouble_ends + HEALS
+
     # -- what the mount shows
 
     def visible(self) -> tuple[Known, int, Commit, Path] | None:
-        """A repo and one of its commits that was shown before; offline, one that is held."""
+        """A repo and one of its commits; offline, one that is held."""
         known = self.rng.choice(self.repos)
+        self.asked = [known]
         if self.offline:
             if not known.pulled:
                 return None
             at = self.rng.choice(sorted(known.pulled))
         else:
-            if known.seen < 0:
+            if known.seen < 0 and self.rng.random() < 0.5:
                 self.read_ref(known)
-            at = self.rng.randint(0, known.seen)
+            at = self.rng.randrange(len(known.commits))  # one of which the daemon has not heard, too
         commit = known.commits[at]
         return known, at, commit, self.wfs.repo(known.id) / "snapshots" / commit.sha
 
     def read_ref(self, known: Known | None = None) -> None:
         known = known or self.rng.choice(self.repos)
+        self.asked = [known]
         if self.offline and not known.pulled:
             return
         try:
@@ -123,6 +212,46 @@ class Model:
         at = next(i for i, c in enumerate(known.commits) if c.sha == sha)
         assert at >= known.seen, "refs/main went back"  # believed for 60 s, so it may lag behind the hub
         known.seen = at
+
+    def read_dev(self) -> None:
+        known = self.rng.choice(self.repos)
+        self.asked = [known]
+        began = time.monotonic()
+        try:
+            got = (self.wfs.repo(known.id) / "refs/dev").read_text()
+        except FileNotFoundError:
+            got = None
+        if got is None and self.offline:
+            return  # it may not be held
+        # what is held answers for a hub that is away, however old it is
+        oldest = 0.0 if self.offline or began < self.trouble_ends + HEALS else began - BELIEVED
+        ends = [since for since, _ in known.dev[1:]] + [began + 1e9]
+        right = {sha for (_, sha), end in zip(known.dev, ends, strict=True) if end >= oldest}
+        assert got in right, f"refs/dev of {known.id} says {got}, of {right}"
+
+    def hold(self) -> None:
+        """Opens a file, for long."""
+        if self.offline or not (chosen := self.visible()):
+            return
+        known, _, commit, snapshot = chosen
+        path = self.rng.choice(list(commit.files))
+        self.done.append(f"  {snapshot / path}")
+        self.held.append((os.open(snapshot / path, os.O_RDONLY), commit.files[path], known))
+        if len(self.held) > 4:
+            os.close(self.held.popleft()[0])
+
+    def read_held(self) -> None:
+        if self.offline or not self.held:
+            return
+        fd, want, known = self.rng.choice(self.held)
+        self.asked = [known]
+        at, size = self.rng.randint(0, len(want)), self.rng.choice((1, 4096, 1_000_000))
+        got = os.pread(fd, size, at)
+        assert got == want[at:at + len(got)] and (got or at == len(want)), (known.id, at, size, len(got))
+
+    def let_go(self) -> None:
+        while self.held:
+            os.close(self.held.pop()[0])
 
     def read_some(self, path: Path, want: bytes, how: str) -> None:
         rng = self.rng
@@ -201,7 +330,8 @@ class Model:
         )
         with pytest.raises(OSError) as e:
             self.rng.choice(tries)()
-        assert e.value.errno == errno.EROFS
+        if e.value.errno != errno.EROFS:
+            raise e.value
 
     def list_repos(self) -> None:
         shown = set(os.listdir(self.wfs.hub_cache))
@@ -216,28 +346,38 @@ class Model:
         known = self.rng.choice(self.repos)
         if self.offline:
             return
+        self.asked = [known]
+        began = time.monotonic()
         at = self.rng.randint(0, len(known.commits) - 1)
-        self.wfs.command("pull", "--state", self.wfs.state, f"{known.id}@{known.commits[at].sha}")
-        known.pulled.add(at)
+        done = self.wfs.command("pull", "--state", self.wfs.state, f"{known.id}@{known.commits[at].sha}", check=False)
+        if done.returncode == 0:
+            known.pulled.add(at)
+        elif not self.may_fail(began, OSError(errno.EACCES, "")) and not self.may_fail(began, OSError(errno.EIO, "")):
+            raise AssertionError(f"pull ended with {done.returncode}: {done.stdout}{done.stderr}")
+
+    def verify(self) -> None:
+        self.wfs.command("verify", "--state", self.wfs.state, *self.rng.choice(([], ["--all"], ["--repair"])))
 
     def switch(self) -> None:
         if self.rng.random() < 0.5 and not self.offline:
             return  # mostly online
         self.offline = not self.offline
-        self.wfs.command("offline", "on" if self.offline else "off", self.wfs.mnt)
+        how = ["--now"] if self.offline and self.rng.random() < 0.5 else []
+        self.wfs.command("offline", *how, "on" if self.offline else "off", self.wfs.mnt)
 
     def restart(self) -> None:
+        self.let_go()
         if self.rng.random() < 0.5:
             self.wfs.stop()
         else:
             self.wfs.kill()
         self.offline = self.rng.random() < 0.3
-        self.wfs.start(*(["--offline"] if self.offline else []))
+        self.wfs.start(*(["--offline"] if self.offline else []), *self.options)
         if self.offline:  # for good: a run of operations, then online again
             for _ in range(10):
-                self.one((self.read, self.look, self.list, self.look_for_nothing, self.write))
+                self.one((self.read, self.look, self.list, self.look_for_nothing, self.write, self.read_dev))
             self.wfs.stop()
-            self.wfs.start()
+            self.wfs.start(*self.options)
             self.offline = False
 
     def drop_caches(self) -> None:
@@ -252,30 +392,50 @@ class Model:
     def one(self, which: tuple[Callable[[], None], ...]) -> None:
         action = self.rng.choice(which)
         self.done.append(f"{action.__name__}{' (offline)' if self.offline else ''}")
-        action()
+        began = time.monotonic()
+        try:
+            action()
+        except OSError as error:
+            if not self.may_fail(began, error):
+                raise
+            self.done.append(f"  {error}")
+            self.refused += 1
+
+
+    def read_all(self) -> None:
+        """At the end everything, or a part of very much, once the hub is well and nothing is gated."""
+        time.sleep(max(0.0, self.trouble_ends + HEALS - time.monotonic()))
+        if self.offline:
+            self.switch()
+        for known in self.repos:
+            known.repo.gated = False
+            self.read_ref(known)
+        commits = [(known, commit) for known in self.repos for commit in known.commits]
+        for known, commit in self.rng.sample(commits, min(len(commits), 100)):
+            time.sleep(0.25)  # of what is unknown it asks for 60 at once, and then 5 a second
+            for path, want in commit.files.items():
+                where = self.wfs.repo(known.id) / "snapshots" / commit.sha / path
+                assert where.read_bytes() == want, where
 
 
 @pytest.mark.limit(SECONDS + 90)
 def test_random_operations(wfs: Weightfs, hub: Hub) -> None:
+    hub.limits = dict.fromkeys(hub.limits, (1_000_000, 1_000_000))
     model = Model(wfs, hub, SEED)
     often = (model.read, model.read, model.look, model.list, model.look_for_nothing, model.read_ref) * 4
-    seldom = (model.write, model.list_repos, model.commit, model.pull, model.switch, model.break_hub) * 2
-    rarely = (model.restart, model.add_repo, model.drop_caches)
+    seldom = (model.write, model.list_repos, model.commit, model.pull, model.switch, model.break_hub, model.move_dev,
+              model.read_dev, model.hold, model.read_held, model.read_held) * 2
+    rarely = (model.restart, model.add_repo, model.drop_caches, model.trouble, model.gate, model.verify)
     count, end = 0, time.monotonic() + SECONDS
-    wfs.start()
+    wfs.start(*model.options)
     try:
         while time.monotonic() < end:
             model.one(often + seldom + rarely)
             count += 1
-        if model.offline:
-            model.switch()
-        for known in model.repos:  # and at the end everything
-            model.read_ref(known)
-            for commit in known.commits[:known.seen + 1]:
-                for path, want in commit.files.items():
-                    where = wfs.repo(known.id) / "snapshots" / commit.sha / path
-                    assert where.read_bytes() == want
+        model.read_all()
     except BaseException as e:
         e.add_note(f"WEIGHTFS_MODEL_SEED={SEED}, after {count} operations; the last:\n" + "\n".join(model.done))
         raise
-    print(f"seed {SEED}: {count} operations")
+    finally:
+        model.let_go()
+    print(f"seed {SEED}: {count} operations, {model.refused} refused")
