@@ -5,8 +5,7 @@
  *   CRASH_LOG    the record's file; appended to. Its format is read by powerloss.py: a struct entry, then two
  *                names and data, each as long as it says.
  *   CRASH_DEV    a folder on the file system of which the record is kept
- *   CRASH_FAIL   a file of rules, looked at anew for every call: "CALL ERRNO TEXT [N]" a line, e.g. "fsync 5 /hub/";
- *                calls on paths that contain the text fail, or each Nth of them
+ *   CRASH_FAIL   what fails: rules.h
  *   CRASH_KILL   "before N" or "after N": kill -9 at the Nth of the calls that are recorded, right before or
  *                right after it
  *
@@ -14,6 +13,8 @@
  * What the C library writes by itself (a FILE) is recorded as a whole when the FILE is closed. Shared memory
  * that is mapped (SQLite's -shm) is not recorded: nothing of it counts after a power loss.
  */
+#include "rules.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -144,53 +145,6 @@ static uint64_t inode_of(int fd)
                        : 0;
 }
 
-/* ---- failing ---- */
-
-static bool rule_says(const char *rule, const char *call, const char *path)
-{
-        static _Atomic unsigned long passes;
-        char name[32], text[256];
-        unsigned long every = 1;
-        int number;
-
-        if (sscanf(rule, "%31s %d %255s %lu", name, &number, text, &every) < 3 || strcmp(name, call) != 0 ||
-            !strstr(path, text) || ++passes % every != 0)
-                return false;
-        errno = number;
-        return true;
-}
-
-/* True, and errno: the call is to fail. */
-static bool fails(const char *call, int dirfd, const char *path)
-{
-        const char *rules = getenv("CRASH_FAIL");
-        char link[32], full[2 * PATH_MAX] = "", text[4096];
-        ssize_t n;
-        int fd;
-
-        if (!rules)
-                return false;
-        fd = (int)syscall(SYS_openat, AT_FDCWD, rules, O_RDONLY | O_CLOEXEC, 0);
-        if (fd < 0)
-                return false;
-        n = read(fd, text, sizeof(text) - 1);
-        close(fd);
-        if (n <= 0)
-                return false;
-        text[n] = '\0';
-        if (dirfd != AT_FDCWD) {
-                snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
-                n = readlink(link, full, PATH_MAX);
-                full[n < 0 ? 0 : n] = '\0';
-        }
-        strcat(full, "/");
-        strncat(full, path, PATH_MAX);
-        for (char *save, *rule = strtok_r(text, "\n", &save); rule; rule = strtok_r(NULL, "\n", &save))
-                if (rule_says(rule, call, full))
-                        return true;
-        return false;
-}
-
 /* ---- files ---- */
 
 static int open_step(int dirfd, const char *path, int flags, mode_t mode)
@@ -200,7 +154,7 @@ static int open_step(int dirfd, const char *path, int flags, mode_t mode)
         uint64_t dir;
         int fd;
 
-        if (fails("open", dirfd, path))
+        if (rules_say("open", dirfd, path))
                 return -1;
         if (!(flags & (O_CREAT | O_TRUNC)) || (flags & O_TMPFILE) == O_TMPFILE)
                 return (int)syscall(SYS_openat, dirfd, path, flags, mode);
@@ -258,7 +212,7 @@ long syscall(long number, ...)
         va_end(ap);
         if (!next)
                 next = REAL(syscall);
-        if (number == SYS_openat2 && fails("open", (int)a[0], (const char *)a[1]))
+        if (number == SYS_openat2 && rules_say("open", (int)a[0], (const char *)a[1]))
                 return -1;
         return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
@@ -268,7 +222,7 @@ static ssize_t write_step(int fd, const void *buf, size_t len, off_t at)
         uint64_t file;
         ssize_t n;
 
-        if (fails("write", fd, ""))
+        if (rules_say("write", fd, ""))
                 return -1;
         pthread_mutex_lock(&step);
         file = inode_of(fd);
@@ -306,7 +260,7 @@ ssize_t pwrite64(int fd, const void *buf, size_t len, off64_t at)
 
 static ssize_t read_step(int fd, void *buf, size_t len, off_t at)
 {
-        return fails("read", fd, "") ? -1 : syscall(SYS_pread64, fd, buf, len, at);
+        return rules_say("read", fd, "") ? -1 : syscall(SYS_pread64, fd, buf, len, at);
 }
 
 ssize_t pread(int fd, void *buf, size_t len, off_t at)
@@ -324,7 +278,7 @@ static int truncate_step(int fd, off_t size)
         uint64_t file;
         int r;
 
-        if (fails("truncate", fd, ""))
+        if (rules_say("truncate", fd, ""))
                 return -1;
         pthread_mutex_lock(&step);
         file = inode_of(fd);
@@ -352,7 +306,7 @@ static int sync_step(int fd, long call)
         uint64_t file;
         int r;
 
-        if (fails("fsync", fd, ""))
+        if (rules_say("fsync", fd, ""))
                 return -1;
         pthread_mutex_lock(&step);
         file = inode_of(fd);
@@ -400,7 +354,7 @@ int fclose(FILE *f)
         int fd = fileno(f);
 
         if (fd >= 0 && inode_of(fd) != 0 && (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY) {
-                if (fails("write", fd, "")) {
+                if (rules_say("write", fd, "")) {
                         int saved = errno;
 
                         REAL(fclose)(f);
@@ -426,7 +380,7 @@ int renameat(int from_dir, const char *from, int to_dir, const char *to)
         bool ours;
         int r;
 
-        if (fails("rename", to_dir, to))
+        if (rules_say("rename", to_dir, to))
                 return -1;
         pthread_mutex_lock(&step);
         ours = place(from_dir, from, &a, name) && place(to_dir, to, &b, other);
@@ -452,7 +406,7 @@ int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags
         bool ours;
         int r;
 
-        if (fails("link", to_dir, to))
+        if (rules_say("link", to_dir, to))
                 return -1;
         pthread_mutex_lock(&step);
         ours = place(from_dir, from, &a, name) && place(to_dir, to, &b, other);
@@ -495,7 +449,7 @@ int mkdirat(int dirfd, const char *path, mode_t mode)
         bool ours;
         int r;
 
-        if (fails("mkdir", dirfd, path))
+        if (rules_say("mkdir", dirfd, path))
                 return -1;
         pthread_mutex_lock(&step);
         ours = place(dirfd, path, &dir, name);
@@ -520,7 +474,7 @@ int symlinkat(const char *target, int dirfd, const char *path)
         bool ours;
         int r;
 
-        if (fails("symlink", dirfd, path))
+        if (rules_say("symlink", dirfd, path))
                 return -1;
         pthread_mutex_lock(&step);
         ours = place(dirfd, path, &dir, name);
