@@ -170,7 +170,7 @@ static struct memory_source *touch_source(struct memory *m, uint64_t asker, uint
                         return NULL;
                 s->asker = asker;
                 for (int i = 0; i < MEMORY_STRANGERS; i++)
-                        s->buckets[i] = (struct memory_bucket){ MEMORY_BURST / MEMORY_SHARE, now_ms };
+                        s->buckets[i] = (struct memory_bucket){ (double)MEMORY_BURST / MEMORY_SHARE, now_ms };
         }
         while (m->sources && HASH_COUNT(m->sources) >= MEMORY_SOURCES_MAX)
                 drop_source(m, m->sources);

@@ -63,6 +63,7 @@ class Known:
     seen: int = -1  # the newest commit that refs/main was seen to name
     dev: list[tuple[float, str | None]] = field(default_factory=lambda: [(0.0, None)])  # what it named, since when
     open_again: float = 0.0  # since when it is not gated
+    safe: int = -1  # the newest that it was seen to name when that was pulled
     pulled: set[int] = field(default_factory=set)  # whole in the store: there also offline
 
 
@@ -88,6 +89,7 @@ class Model:
         self.options = (*LIMITS, *(["--verify=strict"] if self.strict else []))
         self.trouble_ends = -HEALS * 1.0
         self.refused = 0
+        self.stood_for = 0  # times that refs/main named the commit before, offline
         self.held: deque[tuple[int, bytes, Known]] = deque()
         self.done: deque[str] = deque(maxlen=40)
         for _ in range(2):
@@ -208,10 +210,28 @@ class Model:
             # a lookup may have moved it on since it was seen, to a commit that is not held: then it is hidden
             later = range(known.seen, len(known.commits))
             assert self.offline and (known.seen < 0 or not known.pulled.issuperset(later)), "refs/main is gone"
+            assert known.safe < 0, "what could be loaded is gone"
             return
         at = next(i for i, c in enumerate(known.commits) if c.sha == sha)
+        if self.offline:
+            self.check_loadable(known, at)
+            return
         assert at >= known.seen, "refs/main went back"  # believed for 60 s, so it may lag behind the hub
         known.seen = at
+        if at in known.pulled:
+            known.safe = at
+
+    def check_loadable(self, known: Known, at: int) -> None:
+        """Offline, a ref that moved since it named a whole commit names one that has as much of it."""
+        if known.safe < 0:
+            return
+        assert at >= known.safe, "refs/main went back"
+        self.stood_for += at < known.seen
+        commit = known.commits[at]
+        for path, want in commit.files.items():
+            if all(path in c.files for c in known.commits[known.safe:at]):  # else another may have come in its place
+                where = self.wfs.repo(known.id) / "snapshots" / commit.sha / path
+                assert where.read_bytes() == want, where
 
     def read_dev(self) -> None:
         known = self.rng.choice(self.repos)
@@ -401,7 +421,6 @@ class Model:
             self.done.append(f"  {error}")
             self.refused += 1
 
-
     def read_all(self) -> None:
         """At the end everything, or a part of very much, once the hub is well and nothing is gated."""
         time.sleep(max(0.0, self.trouble_ends + HEALS - time.monotonic()))
@@ -438,4 +457,4 @@ def test_random_operations(wfs: Weightfs, hub: Hub) -> None:
         raise
     finally:
         model.let_go()
-    print(f"seed {SEED}: {count} operations, {model.refused} refused")
+    print(f"seed {SEED}: {count} operations, {model.refused} refused, main stood for another {model.stood_for} times")
