@@ -440,6 +440,7 @@ int catalog_open(const char *path, struct catalog **ret, struct errmsg *err)
                 return -ENOMEM;
         lock_init(&c->write_lock);
         lock_init(&c->pool_lock);
+        lock_init(&c->lacks_lock);
         pthread_cond_init(&c->pool_cond, NULL);
         lock_take(&c->write_lock);
         r = conn_open(path, CONN_WRITER, &c->writer);
@@ -468,6 +469,7 @@ struct catalog *catalog_close(struct catalog *c)
         }
         conn_close(c->writer); /* the last one: it empties and removes the WAL */
         pthread_cond_destroy(&c->pool_cond);
+        lock_done(&c->lacks_lock);
         lock_done(&c->pool_lock);
         lock_done(&c->write_lock);
         free(c->path);

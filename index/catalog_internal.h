@@ -7,7 +7,7 @@
  * listing, catalog_blob.c blobs.
  *
  * Locks      write_lock, then pool_lock; nobody takes them the other way round, nor both for
- *            long. A reader holds neither while it reads.
+ *            long. A reader holds neither while it reads. Under lacks_lock nothing else is done.
  * Errors     as catalog.h. db_error() is the one place that translates SQLite's codes.
  */
 #pragma once
@@ -35,6 +35,14 @@ struct conn { /* one connection; used by one thread at a time */
         } statements[STATEMENTS_MAX];
 };
 
+/* A file that a commit lacks of the one before it (catalog_ref_kept.c): where it is in both. @pos 0: none is known. */
+struct lack {
+        int64_t commit, kept;
+        uint32_t pos, kept_pos;
+};
+
+#define LACKS_MAX 64 /* that are remembered */
+
 struct catalog {
         char *path;     /* absolute: readers are opened later, perhaps from another directory */
         uint64_t epoch; /* constant, as the next one */
@@ -49,6 +57,9 @@ struct catalog {
         pthread_cond_t pool_cond; /* a reader was given back */
         struct conn *idle;        /* protected by pool_lock */
         unsigned readers;         /* open ones, idle or not; protected by pool_lock */
+
+        struct lock lacks_lock;
+        struct lack lacks[LACKS_MAX]; /* by the number of the commit; protected by lacks_lock */
 };
 
 /* ---- checksums of pages (catalog_vfs.c) ---- */
@@ -170,8 +181,8 @@ int blob_load(struct conn *k, int64_t id, struct blob_row *ret);
 
 /* ---- what refs stand for (catalog_ref_kept.c) ---- */
 
-/* catalog_ref_stands_for() on any connection. */
-int ref_stands_for(struct conn *k, const struct ref *ref, int64_t *ret);
+/* catalog_ref_stands_for() on any connection. @lack: zeros, or what an earlier call left there, for whatever ref. */
+int ref_stands_for(struct conn *k, const struct ref *ref, struct lack *lack, int64_t *ret);
 /* What @ref is to keep when it moves on to the commit @next; 0: nothing. */
 int ref_to_keep(struct conn *k, const struct ref *ref, int64_t next, int64_t *ret);
 

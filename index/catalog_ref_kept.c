@@ -7,6 +7,9 @@
  *
  *   H1  ref.kept is null or another commit of the repo, of which a file is whole when the ref moves.
  *   H2  It is what the ref stood for when it moved: however often it does, nothing that could be loaded is lost.
+ *   H3  It is asked at each lookup, and when a file becomes whole: a file that is lacking is remembered, and looked at
+ *       first. Until it is whole nothing else is; then it goes on from there, and once more from the beginning when
+ *       nothing follows. So all files of a commit that become whole cost some walks through it, not one each.
  */
 #include "index/catalog_internal.h"
 
@@ -15,14 +18,16 @@
 
 #define WHOLE "b.state IN (1, 2)" /* blob_state_whole() */
 
-/* The files of a commit by path, and whether they are whole: positions follow the bytes of paths. */
+/* The files of a commit by path from a position on, and whether they are whole: positions follow the bytes of paths. */
 #define FILES(state)                                                                                         \
-        "SELECT CASE p.path WHEN '' THEN e.name ELSE p.path || '/' || e.name END FROM entry e"               \
+        "SELECT CASE p.path WHEN '' THEN e.name ELSE p.path || '/' || e.name END, e.pos FROM entry e"        \
         " CROSS JOIN entry p ON p.commit_id = e.commit_id AND p.pos = e.parent"                              \
-        " CROSS JOIN blob b ON b.id = e.blob WHERE e.commit_id = ?1 AND " state " ORDER BY e.pos"
+        " CROSS JOIN blob b ON b.id = e.blob WHERE e.commit_id = ?1 AND e.pos >= ?2 AND " state              \
+        " ORDER BY e.pos"
 
 struct files { /* of one query, one after the other */
         sqlite3_stmt *st;
+        uint32_t pos;
         char path[ENTRY_PATH_MAX + 1];
 };
 
@@ -30,19 +35,23 @@ static int files_next(struct conn *k, struct files *f)
 {
         int r = db_row(k, f->st);
 
-        return r == 0 ? column_text(f->st, 0, f->path, sizeof(f->path)) : r;
+        if (r != 0)
+                return r;
+        f->pos = (uint32_t)sqlite3_column_int64(f->st, 1);
+        return column_text(f->st, 0, f->path, sizeof(f->path));
 }
 
-/* Whether a file that is whole in @kept is there in @commit, and not whole. */
-static int lacks(struct conn *k, int64_t commit, int64_t kept, bool *ret)
+/* Whether a file that is whole in the commit before is there in the commit, and not whole: the first one of @at or
+ * after it, which @at is then. */
+static int find_lack(struct conn *k, struct lack *at, bool *ret)
 {
         CLEANUP_STMT sqlite3_stmt *held_st = NULL, *missing_st = NULL;
         struct files held, missing;
         int order = 0, r, s;
 
-        r = db_query(k, FILES(WHOLE), PARAMS(P_INT(kept)), &held_st);
+        r = db_query(k, FILES(WHOLE), PARAMS(P_INT(at->kept), P_INT(at->kept_pos)), &held_st);
         if (r == 0)
-                r = db_query(k, FILES("NOT " WHOLE), PARAMS(P_INT(commit)), &missing_st);
+                r = db_query(k, FILES("NOT " WHOLE), PARAMS(P_INT(at->commit), P_INT(at->pos)), &missing_st);
         if (r < 0)
                 return r;
         held.st = held_st;
@@ -58,7 +67,24 @@ static int lacks(struct conn *k, int64_t commit, int64_t kept, bool *ret)
         if (r < 0 || s < 0)
                 return r < 0 ? r : s;
         *ret = r == 0 && s == 0;
+        at->kept_pos = *ret ? held.pos : 0;
+        at->pos = *ret ? missing.pos : 0;
         return 0;
+}
+
+/* H3. @known: what was found before, of whatever commits; and what is found now. */
+static int lacks(struct conn *k, const struct ref *ref, struct lack *known, bool *ret)
+{
+        int r;
+
+        if (known->commit != ref->commit || known->kept != ref->kept)
+                *known = (struct lack){ .commit = ref->commit, .kept = ref->kept };
+        if (known->pos > 0) {
+                r = find_lack(k, known, ret);
+                if (r < 0 || *ret)
+                        return r;
+        }
+        return find_lack(k, known, ret);
 }
 
 /* A commit that is gone (replaced by one that knows more of it) is not usable. */
@@ -71,7 +97,7 @@ static int usable(struct conn *k, int64_t commit, bool *ret)
         return r < 0 ? r : 0;
 }
 
-int ref_stands_for(struct conn *k, const struct ref *ref, int64_t *ret)
+int ref_stands_for(struct conn *k, const struct ref *ref, struct lack *lack, int64_t *ret)
 {
         bool present, before, less = false;
         int r;
@@ -83,7 +109,7 @@ int ref_stands_for(struct conn *k, const struct ref *ref, int64_t *ret)
         if (r == 0)
                 r = usable(k, ref->kept, &before);
         if (r == 0 && present && before)
-                r = lacks(k, ref->commit, ref->kept, &less);
+                r = lacks(k, ref, lack, &less);
         if (r == 0 && before && (!present || less))
                 *ret = ref->kept;
         return r;
@@ -91,8 +117,9 @@ int ref_stands_for(struct conn *k, const struct ref *ref, int64_t *ret)
 
 int ref_to_keep(struct conn *k, const struct ref *ref, int64_t next, int64_t *ret)
 {
+        struct lack lack = {};
         int64_t stands_for, one;
-        int r = ref_stands_for(k, ref, &stands_for);
+        int r = ref_stands_for(k, ref, &lack, &stands_for);
 
         *ret = 0;
         if (r < 0 || stands_for == next)
@@ -107,12 +134,22 @@ int ref_to_keep(struct conn *k, const struct ref *ref, int64_t next, int64_t *re
 int catalog_ref_stands_for(struct catalog *c, const struct ref *ref, struct commit *ret)
 {
         CLEANUP_READER struct reader rd = {};
+        struct lack *known = &c->lacks[(uint64_t)ref->commit % LACKS_MAX], lack;
         int64_t commit;
         int r = reader_take(c, &rd);
 
-        if (r == 0)
-                r = ref_stands_for(rd.conn, ref, &commit);
-        return r == 0 ? commit_load(rd.conn, commit, ret) : r;
+        if (r < 0)
+                return r;
+        lock_take(&c->lacks_lock);
+        lack = *known;
+        lock_drop(&c->lacks_lock);
+        r = ref_stands_for(rd.conn, ref, &lack, &commit);
+        if (r < 0)
+                return r;
+        lock_take(&c->lacks_lock);
+        *known = lack;
+        lock_drop(&c->lacks_lock);
+        return commit_load(rd.conn, commit, ret);
 }
 
 int catalog_ref_settle(struct catalog *c, const struct ref *ref)

@@ -172,6 +172,104 @@ START_TEST(a_partial_listing_that_becomes_whole)
 }
 END_TEST
 
+#define MANY 400
+
+/* What SQLite has done since the last call, in steps of its machine, in all that one thread asked. */
+static unsigned steps(void)
+{
+        unsigned n = 0;
+
+        for (size_t i = 0; i < STATEMENTS_MAX; i++)
+                if (cat->idle->statements[i].st)
+                        n += (unsigned)sqlite3_stmt_status(cat->idle->statements[i].st, SQLITE_STMTSTATUS_VM_STEP, 1);
+        return n;
+}
+
+/* All files of it have content @content. */
+static struct commit put_many(unsigned sha, unsigned content)
+{
+        static char paths[MANY][16], etags[MANY][ETAG_MAX + 1];
+        struct listed_file files[MANY];
+
+        for (unsigned i = 0; i < MANY; i++) {
+                snprintf(paths[i], sizeof(paths[i]), "d%u/%04u", i / 100, i);
+                strcpy(etags[i], etag(content + i));
+                files[i] = (struct listed_file){ paths[i], etags[i], UINT64_C(5) << 30 };
+        }
+        return put_files(repo.id, sha, true, files, MANY);
+}
+
+static unsigned nth_file(unsigned order, unsigned i)
+{
+        return order == 0 ? i : order == 1 ? MANY - 1 - i : i * 7 % MANY;
+}
+
+/* H3: a commit of many files that become whole, the first one first, last, or anyhow. */
+START_TEST(a_question_costs_little)
+{
+        for (unsigned order = 0; order < 3; order++) {
+                unsigned a = 10000 * (2 * order + 1), b = a + 10000, walk, all = 0;
+                struct commit one = put_many(2 * order + 1, a), two = put_many(2 * order + 2, b);
+
+                point(&one);
+                for (unsigned i = 0; i < MANY; i++)
+                        hold(a + i, true);
+                point(&two);
+                for (unsigned i = 0; i < MANY; i++) {
+                        (void)steps();
+                        stands_for(&one);
+                        all += steps();
+                        hold(b + nth_file(order, i), true);
+                }
+                (void)steps();
+                stands_for(&two);
+                walk = steps(); /* looks at all of it */
+                ck_assert_uint_gt(walk, 10 * MANY);
+                ck_assert_uint_lt(all, 20 * walk);
+                hold(b + MANY / 2, false);
+                stands_for(&one);
+                (void)steps();
+                stands_for(&one);
+                ck_assert_uint_lt(steps(), walk / 20);
+                hold(b + 3, false); /* before what is known to be lacking */
+                hold(b + MANY / 2, true);
+                stands_for(&one);
+                hold(b + 3, true);
+                stands_for(&two);
+        }
+}
+END_TEST
+
+/* Several refs, and commits that share a place among what is remembered. */
+START_TEST(refs_do_not_disturb_each_other)
+{
+        struct commit one = put(1, true, 1, 2), two = put(2, true, 3, 4), three = {}, got;
+        struct ref other;
+
+        point(&one);
+        hold(1, true);
+        hold(2, true);
+        for (unsigned i = 0; three.id != two.id + LACKS_MAX; i++)
+                three = put(100 + i, true, 5, 6);
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "other", one.id, 7, &other), 0);
+        ck_assert_int_eq(catalog_ref_set(cat, repo.id, "other", three.id, 7, &other), 0);
+        point(&two);
+        hold(5, true);
+        for (unsigned i = 0; i < 3; i++) {
+                stands_for(&one);
+                ck_assert_int_eq(catalog_ref_stands_for(cat, &other, &got), 0);
+                ck_assert_int_eq(got.id, one.id);
+                hold(3, true);
+        }
+        hold(6, true);
+        ck_assert_int_eq(catalog_ref_stands_for(cat, &other, &got), 0);
+        ck_assert_int_eq(got.id, three.id);
+        stands_for(&one);
+        hold(4, true);
+        stands_for(&two);
+}
+END_TEST
+
 int main(void)
 {
         const TTest *const tests[] = { a_ref_moves_on_when_the_new_commit_is_held,
@@ -180,7 +278,9 @@ int main(void)
                                        what_it_stood_for_is_kept_however_often_it_moves,
                                        back_to_what_is_kept,
                                        a_commit_before_that_is_not_usable,
-                                       a_partial_listing_that_becomes_whole };
+                                       a_partial_listing_that_becomes_whole,
+                                       a_question_costs_little,
+                                       refs_do_not_disturb_each_other };
 
         return run_cases("catalog_ref_kept", tests, ARRAY_SIZE(tests), setup);
 }
