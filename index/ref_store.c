@@ -8,17 +8,29 @@
 #include <errno.h>
 #include <string.h>
 
+/* Several threads may be here for one ref. So each asks once more when it has written: whatever was overwritten
+ * with what had been true before, the last one to write sees what is true now. */
 int ref_store(struct catalog *c, const struct store *s, const struct repo *repo, const struct ref *ref)
 {
+        char put[COMMIT_HEX + 1] = "";
         struct commit commit;
-        int r = catalog_ref_stands_for(c, ref, &commit);
+        struct ref now;
+        int r;
 
-        if (r != 0)
-                return r < 0 ? r : 0;
-        r = store_ref_put(s, repo->type, repo->hub_name, ref->name, commit.sha);
-        if (r == 0 && ref->kept != 0 && commit.id == ref->commit)
-                r = catalog_ref_settle(c, ref);
-        return r;
+        for (;;) {
+                r = catalog_ref_find(c, repo->id, ref->name, &now);
+                if (r == 0)
+                        r = catalog_ref_stands_for(c, &now, &commit);
+                if (r != 0)
+                        return r < 0 ? r : 0;
+                if (strcmp(put, commit.sha) == 0)
+                        break;
+                strcpy(put, commit.sha);
+                r = store_ref_put(s, repo->type, repo->hub_name, now.name, put);
+                if (r < 0)
+                        return r;
+        }
+        return now.kept != 0 && commit.id == now.commit ? catalog_ref_settle(c, &now) : 0;
 }
 
 static int store_refs_of(struct blob *b, const struct place_walk *w)

@@ -13,8 +13,9 @@ struct blob;
 /*
  * ref_store() - write what @ref stands for into the repo's folder
  *
- * Once that is its own commit, nothing else is kept for it. What is there already is not written again.
- * Return: 0 also where the ref or its commit was replaced meanwhile; -EROFS or another negative errno.
+ * What it stands for now, whatever @ref says: of that the name counts alone. Once that is its own commit, nothing else
+ * is kept for it. What is there already is not written again.
+ * Return: 0 also where the ref is gone, or its commit was replaced meanwhile; -EROFS or another negative errno.
  */
 int ref_store(struct catalog *c, const struct store *s, const struct repo *repo, const struct ref *ref);
 
