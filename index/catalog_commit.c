@@ -186,16 +186,17 @@ static int commit_insert(struct conn *k, struct commit *commit, const struct lis
 }
 
 /* K1: the refs of a commit that was replaced. REPLACE gives each a new row and id. */
-static int refs_follow(struct conn *k, int64_t from, int64_t to)
+static int refs_follow(struct conn *k, const struct commit *from, int64_t to)
 {
         int64_t id;
-        int r = db_exec(k, "UPDATE ref SET kept = ?2 WHERE kept = ?1", PARAMS(P_INT(from), P_INT(to)));
+        int r = db_exec(k, "UPDATE ref SET kept = ?3 WHERE repo = ?1 AND kept = ?2",
+                        PARAMS(P_INT(from->repo), P_INT(from->id), P_INT(to)));
 
         return r < 0 ? r
                      : db_insert(k,
                                  "INSERT OR REPLACE INTO ref (repo, name, commit_id, checked, kept)"
                                  " SELECT repo, name, ?2, checked, kept FROM ref WHERE commit_id = ?1 ORDER BY id",
-                                 PARAMS(P_INT(from), P_INT(to)), &id);
+                                 PARAMS(P_INT(from->id), P_INT(to)), &id);
 }
 
 /* True when @known stays as it is, whatever is offered. */
@@ -231,7 +232,7 @@ static int commit_put_locked(struct catalog *c, struct commit *commit, const str
         if (r == 0)
                 r = commit_insert(k, commit, l);
         if (r == 0 && old.id > 0)
-                r = refs_follow(k, old.id, commit->id);
+                r = refs_follow(k, &old, commit->id);
         if (r == 0)
                 r = commit_load(k, commit->id, commit);
         if (r == 0)

@@ -2,9 +2,8 @@
  * What the files of the catalogue share: connections, statements, transactions, row readers.
  *
  * catalog.c holds opening and damage, catalog_db.c SQLite, catalog_vfs.c the checksums of its pages,
- * catalog_repo.c repos and orgs,
- * catalog_ref.c refs, catalog_ref_kept.c what they stand for offline, catalog_commit.c commits and entries, catalog_listing.c the making of a
- * listing, catalog_blob.c blobs.
+ * catalog_repo.c repos and orgs, catalog_ref.c refs, catalog_ref_kept.c what they stand for offline,
+ * catalog_commit.c commits and entries, catalog_listing.c the making of a listing, catalog_blob.c blobs.
  *
  * Locks      write_lock, then pool_lock; nobody takes them the other way round, nor both for
  *            long. A reader holds neither while it reads. Under lacks_lock nothing else is done.
