@@ -7,8 +7,8 @@
  *       complete incarnation after a filling one counts as the same bytes): while the catalogue cannot be
  *       written the blob owes its renewal. It is tried again at each open and before each change of the state.
  *   N2  In memory it is at once what it is then to be: nothing that was wrong counts as held.
- *   N3  A blob that owes is never closed, and partial/ has <etag>.renew, so that a restart owes it too: NFS
- *       clients keep pages over one.
+ *   N3  A blob that owes is never closed, and partial/ has <etag>.<size>.renew, so that a restart owes it
+ *       too: NFS clients keep pages over one. (Of one etag there may be two sizes, one of a file that was cut.)
  */
 #include "index/blob_internal.h"
 
@@ -24,7 +24,7 @@
 
 /* ---- the mark for a restart (N3) ---- */
 
-#define MARK_MAX (ETAG_MAX + 7)
+#define MARK_MAX (ETAG_MAX + sizeof(".18446744073709551615.renew"))
 
 static int partial_dir(const struct blob *b)
 {
@@ -33,7 +33,7 @@ static int partial_dir(const struct blob *b)
 
 static void mark_name(const struct blob *b, char ret[MARK_MAX])
 {
-        snprintf(ret, MARK_MAX, "%s.renew", b->etag);
+        snprintf(ret, MARK_MAX, "%s.%" PRIu64 ".renew", b->etag, b->size);
 }
 
 /* As far as it may: the disk that has no room for the catalogue may have none for this. */

@@ -31,9 +31,17 @@ static void get_again(struct blob **b)
         ASSERT_OK(blobs_get(t, id, b));
 }
 
+static const char *mark(void)
+{
+        char suffix[32];
+
+        snprintf(suffix, sizeof(suffix), ".%u.renew", SIZE);
+        return partial(suffix);
+}
+
 static bool marked(void)
 {
-        return exists(partial(".renew"));
+        return exists(mark());
 }
 
 /* All of the large blob in its first incarnation, with a wrong byte. */
@@ -171,7 +179,7 @@ START_TEST(many_others)
         }
         add_commit(repo_a, COMMIT_B, files, ARRAY_SIZE(files));
         find_out(b, 0);
-        ASSERT_OK(unlink(partial(".renew")));
+        ASSERT_OK(unlink(mark()));
         blob_unref(b);
         for (unsigned i = 0; i < ARRAY_SIZE(files); i++)
                 blob_unref(open_blob(tags[i], sizeof(i)));
@@ -202,6 +210,27 @@ START_TEST(restarted)
         ck_assert(!blob_owes(b) && !marked());
         ck_assert_uint_eq(blob_held_bytes(b), _i == 1 ? 1000 : 0);
         ck_assert_int_eq(blob_state(b), BLOB_FILLING); /* of the quarantine it could not be noted either */
+        blob_unref(b);
+}
+END_TEST
+
+/* A file that somebody cut has the same name and is another blob: it does not pay. */
+START_TEST(another_size)
+{
+        struct listed_file cut = { .path = "cut", .etag = etag, .size = SIZE - 1 };
+        struct blob *b = wrong_blob();
+        struct commit commit;
+
+        ASSERT_OK(catalog_commit_put(ix.catalog, repo_a, COMMIT_B, 1, false, &cut, 1, &commit));
+        find_out(b, 0);
+        blob_unref(b);
+        index_restart();
+        b = open_blob(etag, SIZE - 1);
+        ck_assert_uint_eq(blob_incarnation(b), 0);
+        blob_unref(b);
+        b = open_blob(etag, SIZE);
+        check_new(b);
+        ck_assert(!marked());
         blob_unref(b);
 }
 END_TEST
@@ -244,6 +273,7 @@ int main(void)
         tcase_add_loop_test(t, whole, 0, 2);
         tcase_add_test(t, many_others);
         tcase_add_loop_test(t, restarted, 0, 3);
+        tcase_add_test(t, another_size);
         tcase_add_test(t, every_failure);
         suite_add_tcase(suite, t);
         return run_suite(suite);
