@@ -90,14 +90,13 @@ int blobs_settle_begun(struct blobs *t)
 {
         CLEANUP(begun_done) struct begun l = { .left = true };
         struct blob *b;
-        int result, r;
+        int r, result = list_begun(t, &l);
 
-        result = list_begun(t, &l);
-        for (size_t i = 0; result == 0 && i < l.count; i++) {
+        for (size_t i = 0; i < l.count; i++) {
                 r = blobs_get(t, l.rows[i].id, &b);
                 if (r == 0)
                         blob_unref(b);
-                else if (r < 0)
+                else if (r < 0 && result == 0) /* the others are settled all the same */
                         result = r;
         }
         return result;

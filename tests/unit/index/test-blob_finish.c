@@ -281,6 +281,36 @@ START_TEST(named_but_not_noted)
 }
 END_TEST
 
+/* One that cannot be looked at keeps no other from it. */
+START_TEST(one_cannot_be_settled)
+{
+        struct blob *b[2];
+
+#ifndef WEIGHTFS_FAULTS
+        printf("SKIP one_cannot_be_settled: built without fault points\n");
+        return;
+#endif
+        b[0] = open_blob(etag, SIZE);
+        b[1] = open_blob(small_etag, 6);
+        fill(b[0], 0, SIZE);
+        ASSERT_OK(blob_write(b[1], "hello\n", 6, 0));
+        for (int i = 0; i < 2; i++) {
+                setenv("WEIGHTFS_FAULT", i ? "blob.state:2" : "blob.state:1", 1);
+                ck_assert_int_eq(blob_finish(b[i], NULL), -EIO);
+                unsetenv("WEIGHTFS_FAULT");
+                blob_unref(b[i]);
+        }
+        index_restart();
+        setenv("WEIGHTFS_FAULT", "catalog.begin:3", 1);
+        ck_assert_int_eq(blobs_settle_begun(ix.blobs), -EIO);
+        unsetenv("WEIGHTFS_FAULT");
+        ck_assert_int_eq(row_of(etag, SIZE).state, BLOB_FILLING);
+        ck_assert_int_eq(row_of(small_etag, 6).state, BLOB_ADOPTED);
+        ASSERT_OK(blobs_settle_begun(ix.blobs));
+        ck_assert_int_eq(row_of(etag, SIZE).state, BLOB_ADOPTED);
+}
+END_TEST
+
 /* A crash after the row: what is left goes at the next start, though nobody opens the blob. */
 START_TEST(noted_but_not_removed)
 {
@@ -349,6 +379,7 @@ int main(void)
         tcase_add_test(t, wrong_hash);
         tcase_add_test(t, quarantined);
         tcase_add_test(t, named_but_not_noted);
+        tcase_add_test(t, one_cannot_be_settled);
         tcase_add_test(t, noted_but_not_removed);
         tcase_add_test(t, foreign_writer);
         tcase_add_test(t, adopted);
