@@ -57,6 +57,22 @@ int blob_switch_fd(struct blob *b, int *fd)
         return r;
 }
 
+/* It is whole from now on, in the file @fd. */
+static int settle_whole(struct blob *b, const struct blob_row *row, int *fd)
+{
+        int r = blob_switch_fd(b, fd);
+
+        if (r < 0)
+                return r;
+        if (!blob_state_whole(row->state) || row->state != b->state)
+                r = blob_set_state(b, blob_state_whole(row->state) ? row->state : BLOB_ADOPTED);
+        if (r < 0 && !blob_state_whole(b->state))
+                (void)blob_forget_extents(b); /* what is filled must not go into that file (F1) */
+        if (r == 0 && row->state == BLOB_COMPLETE)
+                blob_remove_partial(b); /* left by a crash after the last step */
+        return r;
+}
+
 /* T3, in the state that @row says. */
 static int settle(struct blob *b, const struct blob_row *row)
 {
@@ -66,14 +82,8 @@ static int settle(struct blob *b, const struct blob_row *row)
         r = row->state == BLOB_QUARANTINED ? -ENOENT : blob_find_whole(b, &fd);
         if (r < 0 && r != -ENOENT)
                 return r;
-        if (r == 0) {
-                r = blob_switch_fd(b, &fd);
-                if (r == 0 && (!blob_state_whole(row->state) || row->state != b->state))
-                        r = blob_set_state(b, blob_state_whole(row->state) ? row->state : BLOB_ADOPTED);
-                if (r == 0 && row->state == BLOB_COMPLETE)
-                        blob_remove_partial(b); /* left by a crash after the last step */
-                return r;
-        }
+        if (r == 0)
+                return settle_whole(b, row, &fd);
         if (blob_state_whole(row->state)) {
                 r = blob_set_state(b, BLOB_FILLING);
                 if (r == 0)

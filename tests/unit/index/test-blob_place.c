@@ -244,6 +244,36 @@ START_TEST(one_name_is_left)
 }
 END_TEST
 
+/* What others put in its place is found, and cannot be noted: it is filled, and that goes on. */
+START_TEST(found_and_not_noted)
+{
+        struct blob *b = open_blob(etag, SIZE);
+        int64_t id = blob_id(b);
+
+#ifndef WEIGHTFS_FAULTS
+        printf("SKIP found_and_not_noted: built without fault points\n");
+        return;
+#endif
+        fill(b, 0, SIZE);
+        ASSERT_OK(blob_finish(b, NULL));
+        blob_unref(b);
+        ASSERT_OK(unlink(hub("models--a--one", etag)));
+        ASSERT_OK(unlink(hub("datasets--b--two", etag)));
+        put_file(hub("datasets--b--two", etag), data, SIZE);
+        setenv("WEIGHTFS_FAULT", "catalog.begin:2", 1);
+        ck_assert_int_eq(blobs_get(ix.blobs, id, &b), -EIO);
+        unsetenv("WEIGHTFS_FAULT");
+        ASSERT_OK(blobs_get(ix.blobs, id, &b));
+        ck_assert_int_eq(blob_state(b), BLOB_FILLING);
+        ck_assert_int_eq(blob_fd(b), -ENODATA);
+        fill(b, 0, SIZE);
+        check_bytes(b, 0, SIZE);
+        ASSERT_OK(blob_finish(b, NULL));
+        check_whole();
+        blob_unref(b);
+}
+END_TEST
+
 int main(void)
 {
         Suite *suite = suite_create("index/blob_place");
@@ -259,6 +289,7 @@ int main(void)
         tcase_add_loop_test(t, replaced_while_idle, 0, 2);
         tcase_add_test(t, one_name_is_left);
         tcase_add_test(t, another_file_system);
+        tcase_add_test(t, found_and_not_noted);
         suite_add_tcase(suite, t);
         return run_suite(suite);
 }
