@@ -52,8 +52,8 @@ int blobs_begun(struct blobs *t, struct blob_row **ret, size_t *ret_count);
 
 /* Lets the catalogue follow where a crash came between a final name and its row (T3): such a blob has its
  * partial file still. Where it came after the row, that file goes: it would keep the space of one that is
- * removed from the cache. For the start, when all others are as their rows say. 0; negative errno: the first of those that could not be
- * looked at, which kept no other from it. */
+ * removed from the cache. For the start, when all others are as their rows say. 0; negative errno: of the first
+ * that could not be looked at, which kept no other from it. */
 int blobs_settle_begun(struct blobs *t);
 
 int64_t blob_id(const struct blob *b);

@@ -40,7 +40,7 @@ static int clear_place(struct blob *b, int fd, const struct repo *repo, const at
                 return r == -ENOENT || r == -ELOOP || r == -EINVAL ? 0 : r;
         if (blob_same_file(there, fd))
                 return 0;
-        r = hash_file(there, b->etag, b->size, cancel, &match);
+        r = blob_is_right_file(b, there, cancel, &match);
         if (r < 0 || match)
                 return r;
         return store_blob_quarantine(b->table->store, repo->type, repo->hub_name, b->etag);

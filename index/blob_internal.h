@@ -20,6 +20,15 @@
 #include "base/table.h"
 
 
+/* A file that was hashed and is what blob @blob says: not the one that is open, one of a repo's own. */
+struct right_file {
+        int64_t blob; /* 0: none */
+        dev_t dev;
+        ino_t ino;
+        struct timespec changed; /* ctime: another one, and it is hashed anew */
+};
+#define RIGHT_FILES_MAX 1024
+
 struct blobs {
         struct catalog *catalog;
         struct store *store;
@@ -30,6 +39,7 @@ struct blobs {
         struct list idle;       /* without references, oldest first; protected by lock */
         size_t idle_count;      /* protected by lock */
         struct openers *openers; /* has a lock of its own */
+        struct right_file right[RIGHT_FILES_MAX]; /* by inode; protected by lock */
 };
 
 struct blob {
@@ -99,6 +109,9 @@ bool place_is_odd(int r);
 /* Opens the blob's file in the first repo that has one of the right size. -ENOENT: none. -EACCES, -EPERM:
  * what is there may not be read. */
 int blob_find_whole(struct blob *b, int *ret_fd);
+/* Whether the file has the content of the blob: it is hashed, unless that was done before (L2). 0; -ECANCELED;
+ * others. */
+int blob_is_right_file(struct blob *b, int fd, const atomic_bool *cancel, bool *ret);
 /* The first repo that has the file which is open as @fd (L1). -ENOENT: none. */
 int blob_find_named(struct blob *b, int fd, struct repo *ret);
 

@@ -4,6 +4,8 @@
  *   L1  Under a size and a name there may be another file than the one that was hashed: foreign writers replace
  *       files. What is given to other repos is the file that is open (device and inode are compared), and a file
  *       that is not that one is hashed itself before the blob counts as complete.
+ *   L2  Such a file is hashed once, as long as nobody changes it: each listing that comes and each pull looks at all
+ *       places again. Which ones were right is known in memory, for a bounded number of files.
  */
 #include "index/blob_internal.h"
 
@@ -85,6 +87,37 @@ static int is_named_in(struct blob *b, int fd, const struct repo *repo, bool *re
         if (fstatat(at.dir, at.name, &there, AT_SYMLINK_NOFOLLOW) < 0 || fstat(fd, &open) < 0)
                 return place_is_odd(-errno) ? 0 : -errno;
         *ret = there.st_ino == open.st_ino && there.st_dev == open.st_dev;
+        return 0;
+}
+
+static bool is_same(const struct right_file *a, const struct right_file *b)
+{
+        return a->blob == b->blob && a->dev == b->dev && a->ino == b->ino && a->changed.tv_sec == b->changed.tv_sec &&
+               a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+int blob_is_right_file(struct blob *b, int fd, const atomic_bool *cancel, bool *ret)
+{
+        struct right_file file, *known;
+        struct blobs *t = b->table;
+        struct stat st;
+        bool found;
+        int r;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        file = (struct right_file){ .blob = b->id, .dev = st.st_dev, .ino = st.st_ino, .changed = st.st_ctim };
+        known = &t->right[st.st_ino % RIGHT_FILES_MAX];
+        lock_take(&t->lock);
+        found = is_same(known, &file);
+        lock_drop(&t->lock);
+        *ret = found;
+        r = found ? 0 : hash_file(fd, b->etag, b->size, cancel, ret);
+        if (found || r < 0 || !*ret)
+                return r;
+        lock_take(&t->lock);
+        *known = file; /* as it was before it was read */
+        lock_drop(&t->lock);
         return 0;
 }
 

@@ -122,6 +122,60 @@ START_TEST(two_right_files)
 }
 END_TEST
 
+/* Bytes that this process has read so far, from whatever file. */
+static long bytes_read(void)
+{
+        char text[256] = "";
+        long n = 0;
+
+        ck_assert_int_gt(get_file("/proc/self/io", text, sizeof(text) - 1), 0);
+        ck_assert_int_eq(sscanf(text, "rchar: %ld", &n), 1);
+        return n;
+}
+
+/* L2 */
+START_TEST(hashed_once)
+{
+        struct blob *b;
+        long before;
+
+        put_file(in_a(), data, SIZE);
+        put_file(in_b(), data, SIZE);
+        b = open_blob(etag, SIZE);
+        ASSERT_OK(blob_verify_adopted(b, NULL));
+        before = bytes_read();
+        for (int i = 0; i < 3; i++)
+                ASSERT_OK(blob_link_places(b, NULL));
+        ck_assert_int_lt(bytes_read() - before, SIZE);
+        before = bytes_read();
+        put_wrong(in_b());
+        ASSERT_OK(blob_link_places(b, NULL));
+        ck_assert_int_ge(bytes_read() - before, SIZE);
+        ck_assert(same_file(in_a(), in_b()));
+        ck_assert(is_right(in_a()));
+        blob_unref(b);
+}
+END_TEST
+
+/* What was found right and is written to afterwards, in place, is looked at again. */
+START_TEST(hashed_again)
+{
+        CLEANUP_FD int fd = -1;
+        struct blob *b;
+
+        put_file(in_a(), data, SIZE);
+        put_file(in_b(), data, SIZE);
+        b = open_blob(etag, SIZE);
+        ASSERT_OK(blob_verify_adopted(b, NULL));
+        usleep(20000); /* the clock of the file system */
+        fd = open(in_b(), O_WRONLY);
+        ASSERT_OK(pwrite_all(fd, data[77] == '!' ? "?" : "!", 1, 77));
+        ASSERT_OK(blob_link_places(b, NULL));
+        ck_assert(is_right(in_b()) && same_file(in_a(), in_b()));
+        blob_unref(b);
+}
+END_TEST
+
 /* A listing that comes later gets the verified file, whatever has its name in the first repo. */
 START_TEST(late_place)
 {
@@ -283,6 +337,8 @@ int main(void)
         tcase_add_test(t, replaced_while_it_is_hashed);
         tcase_add_loop_test(t, two_files_of_one_blob, 0, 2);
         tcase_add_test(t, two_right_files);
+        tcase_add_test(t, hashed_once);
+        tcase_add_test(t, hashed_again);
         tcase_add_test(t, late_place);
         tcase_add_test(t, late_copy);
         tcase_add_loop_test(t, late_place_without_a_file, 0, 2);
