@@ -2,7 +2,7 @@
  * Implementation of verify.h.
  *
  * Invariants
- *   V1  Nothing in the store is changed while it is looked at; repairs come afterwards, one by one.
+ *   V1  Nothing in the store is replaced while it is looked at; repairs come afterwards, one by one.
  *   V2  What is noted as verified was read to its end in this run.
  */
 #include "cli/verify.h"

@@ -25,6 +25,7 @@
 #include "base/rangeset.h"
 
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 struct blobs; /* the table of blobs in use; at most one struct blob per catalogue row */
@@ -174,9 +175,10 @@ int blob_verify_adopted(struct blob *b, const atomic_bool *cancel);
  * blob is whole. It can be filled and finished again all the same. */
 int blob_quarantine(struct blob *b);
 
-/* The content of @fd was hashed just now and is right: if it is the file of this blob, and that is adopted, it
- * is complete. -ENODATA: no repo has that file any longer. */
-int blob_confirm(struct blob *b, int fd);
+/* A file was hashed just now and has the content of the blob; @st is what fstat(2) said of it before. If the blob is
+ * adopted, it is complete once all files that repos have of it are known to be right: none is hashed or set aside
+ * here. -ENODATA: no repo has the one that is open any longer. */
+int blob_confirm(struct blob *b, const struct stat *st);
 
 /*
  * What a repo has under the name of the blob is wrong, whatever it is, or gone: it goes to quarantine/. If the

@@ -112,6 +112,10 @@ int blob_find_whole(struct blob *b, int *ret_fd);
 /* Whether the file has the content of the blob: it is hashed, unless that was done before (L2). 0; -ECANCELED;
  * others. */
 int blob_is_right_file(struct blob *b, int fd, const atomic_bool *cancel, bool *ret);
+/* @fd was hashed and is right; what fstat(2) said of it before. */
+void blob_note_right_file(struct blob *b, const struct stat *st);
+/* Whether the file that is open, and all that repos have of their own, were hashed and are right (L2). */
+int blob_places_known(struct blob *b, bool *ret);
 /* The first repo that has the file which is open as @fd (L1). -ENOENT: none. */
 int blob_find_named(struct blob *b, int fd, struct repo *ret);
 

@@ -96,29 +96,77 @@ static bool is_same(const struct right_file *a, const struct right_file *b)
                a->changed.tv_nsec == b->changed.tv_nsec;
 }
 
+static struct right_file right_file_of(const struct blob *b, const struct stat *st)
+{
+        return (struct right_file){ .blob = b->id, .dev = st->st_dev, .ino = st->st_ino, .changed = st->st_ctim };
+}
+
+static bool is_known(struct blob *b, const struct stat *st)
+{
+        struct right_file file = right_file_of(b, st);
+        bool known;
+
+        lock_take(&b->table->lock);
+        known = is_same(&b->table->right[st->st_ino % RIGHT_FILES_MAX], &file);
+        lock_drop(&b->table->lock);
+        return known;
+}
+
+void blob_note_right_file(struct blob *b, const struct stat *st)
+{
+        lock_take(&b->table->lock);
+        b->table->right[st->st_ino % RIGHT_FILES_MAX] = right_file_of(b, st);
+        lock_drop(&b->table->lock);
+}
+
 int blob_is_right_file(struct blob *b, int fd, const atomic_bool *cancel, bool *ret)
 {
-        struct right_file file, *known;
-        struct blobs *t = b->table;
         struct stat st;
-        bool found;
         int r;
 
         if (fstat(fd, &st) < 0)
                 return -errno;
-        file = (struct right_file){ .blob = b->id, .dev = st.st_dev, .ino = st.st_ino, .changed = st.st_ctim };
-        known = &t->right[st.st_ino % RIGHT_FILES_MAX];
-        lock_take(&t->lock);
-        found = is_same(known, &file);
-        lock_drop(&t->lock);
-        *ret = found;
-        r = found ? 0 : hash_file(fd, b->etag, b->size, cancel, ret);
-        if (found || r < 0 || !*ret)
-                return r;
-        lock_take(&t->lock);
-        *known = file; /* as it was before it was read */
-        lock_drop(&t->lock);
+        *ret = is_known(b, &st);
+        if (*ret)
+                return 0;
+        r = hash_file(fd, b->etag, b->size, cancel, ret);
+        if (r == 0 && *ret)
+                blob_note_right_file(b, &st);
+        return r;
+}
+
+static int is_known_file(struct blob *b, int fd, bool *ret)
+{
+        struct stat st;
+
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        *ret = is_known(b, &st);
         return 0;
+}
+
+static int is_known_in(struct blob *b, const struct repo *repo, bool *ret)
+{
+        CLEANUP_FD int there = -1;
+        uint64_t size;
+        int r = store_blob_open(b->table->store, repo->type, repo->hub_name, b->etag, &there, &size);
+
+        if (r < 0)
+                return place_is_odd(r) ? 0 : r;
+        return is_known_file(b, there, ret);
+}
+
+int blob_places_known(struct blob *b, bool *ret)
+{
+        CLEANUP(place_walk_done) struct place_walk w = {};
+        bool known = false;
+        int r = is_known_file(b, b->fd, &known);
+
+        while (r == 0 && known && (r = place_walk_next(b, &w)) == 0)
+                if (w.new_repo)
+                        r = is_known_in(b, &w.repo, &known);
+        *ret = known;
+        return r < 0 ? r : 0;
 }
 
 int blob_find_named(struct blob *b, int fd, struct repo *ret)

@@ -13,12 +13,16 @@
 #include <errno.h>
 #include <fcntl.h>
 
-int blob_confirm(struct blob *b, int fd)
+int blob_confirm(struct blob *b, const struct stat *st)
 {
+        bool known = false;
         int r = 0;
 
         lock_take(&b->finish);
-        if (blob_state(b) == BLOB_ADOPTED && blob_same_file(fd, blob_fd(b)))
+        blob_note_right_file(b, st);
+        if (blob_state(b) == BLOB_ADOPTED)
+                r = blob_places_known(b, &known);
+        if (r == 0 && known)
                 r = blob_complete_adopted(b, NULL);
         lock_drop(&b->finish);
         return r;

@@ -289,7 +289,7 @@ static bool mode_is_odd(mode_t mode)
 }
 
 /* The catalogue follows: what was adopted, or put there by hand, is complete. */
-static int confirm(struct index *ix, const struct recheck_item *item, int fd)
+static int confirm(struct index *ix, const struct recheck_item *item, const struct stat *st)
 {
         struct blob_row row;
         struct blob *b;
@@ -303,7 +303,7 @@ static int confirm(struct index *ix, const struct recheck_item *item, int fd)
         r = blobs_get(ix->blobs, item->blob, &b);
         if (r != 0)
                 return r < 0 ? r : 0;
-        r = blob_confirm(b, fd);
+        r = blob_confirm(b, st);
         blob_unref(b);
         return r;
 }
@@ -349,7 +349,7 @@ int recheck_examine(struct index *ix, struct recheck_item *item, const atomic_bo
         }
         item->got[0] = '\0';
         item->kind = mode_is_odd(st.st_mode) ? RECHECK_MODE : RECHECK_RIGHT;
-        r = confirm(ix, item, fd);
+        r = confirm(ix, item, &st);
         if (r < 0)
                 log_debug("%.12s: right, and not noted: %s", item->etag, strerror(-r));
         return 0;

@@ -1,6 +1,7 @@
 /*
  * Rechecking: what lies in STORE/hub under the name of a blob is looked at and hashed, whoever put it there,
- * and what the catalogue believes to be held is looked for. Nothing in the store is changed here.
+ * and what the catalogue believes to be held is looked for. Nothing in the store is changed or set aside here; an
+ * adopted file that turns out to be right gets the names that it lacks.
  *
  * Bytes are read past the page cache where the file system can do that: what is hashed is what the disk
  * has, and what readers have in memory stays there.

@@ -221,6 +221,36 @@ START_TEST(another_copy_is_right)
 }
 END_TEST
 
+/* Of an adopted blob of which each repo has a file of its own, one (@_i) or none (2) wrong: it is told, and stays. */
+START_TEST(nothing_is_changed)
+{
+        char *bad = malloc(SIZE);
+        struct blob *b;
+
+        memcpy(bad, data, SIZE);
+        bad[5] ^= 1;
+        index_close(&ix);
+        ck_assert_int_eq(remove(at("state/catalogue.sqlite")), 0);
+        replace_file(hub("models--a--one", etag), _i == 0 ? bad : data, SIZE);
+        replace_file(hub("datasets--b--two", etag), _i == 1 ? bad : data, SIZE);
+        index_start();
+        add_listings();
+        blob_unref(open_blob(etag, SIZE));
+        blob_unref(open_blob(small_etag, 6));
+        ck_assert_int_eq(row_of(etag, SIZE).state, BLOB_ADOPTED);
+        look();
+        ck_assert_int_eq(item_of(repo_a, etag)->kind, _i == 0 ? RECHECK_CHANGED : RECHECK_RIGHT);
+        ck_assert_int_eq(item_of(repo_b, etag)->kind, _i == 1 ? RECHECK_CHANGED : RECHECK_RIGHT);
+        ck_assert_int_eq(row_of(etag, SIZE).state, _i == 2 ? BLOB_COMPLETE : BLOB_ADOPTED);
+        ck_assert_int_eq(get_file(hub(_i == 0 ? "models--a--one" : "datasets--b--two", etag), data, SIZE), SIZE);
+        ck_assert(_i == 2 || memcmp(data, bad, SIZE) == 0);
+        b = open_blob(etag, SIZE);
+        ck_assert_int_eq(blob_state(b), _i == 2 ? BLOB_COMPLETE : BLOB_ADOPTED);
+        blob_unref(b);
+        free(bad);
+}
+END_TEST
+
 /* It is not there at all, and yet open. */
 START_TEST(gone_while_open)
 {
@@ -345,6 +375,7 @@ int main(void)
         tcase_add_loop_test(t, what_is_right_is_complete, 0, 2);
         tcase_add_test(t, an_open_one);
         tcase_add_loop_test(t, another_copy_is_right, 0, 2);
+        tcase_add_loop_test(t, nothing_is_changed, 0, 3);
         tcase_add_test(t, gone_while_open);
         tcase_add_loop_test(t, moved_by_another_daemon, 0, 2);
         tcase_add_test(t, interrupted);
