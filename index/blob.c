@@ -110,6 +110,7 @@ int blobs_new(struct catalog *c, struct store *s, struct blobs **ret)
         t->store = s;
         boot_id_read(t->boot);
         lock_init(&t->lock);
+        lock_init(&t->right_lock);
         pthread_cond_init(&t->settled, NULL);
         list_init(&t->idle);
         *ret = t;
@@ -150,6 +151,7 @@ struct blobs *blobs_free(struct blobs *t)
         }
         openers_free(t->openers);
         pthread_cond_destroy(&t->settled);
+        lock_done(&t->right_lock);
         lock_done(&t->lock);
         free(t);
         return NULL;

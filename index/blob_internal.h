@@ -6,7 +6,8 @@
  * later) and blob_begun.c (what partial/ holds).
  *
  * Lock order: the table's lock; a blob's finish, hashing, lock; finish, io, noting, lock. The table's and a
- * blob's lock are never held over more than a small write to the extent map's page cache, or its rename.
+ * blob's lock are never held over more than a small write to the extent map's page cache, or its rename. Under
+ * right_lock nothing else is done.
  */
 #pragma once
 
@@ -39,7 +40,8 @@ struct blobs {
         struct list idle;       /* without references, oldest first; protected by lock */
         size_t idle_count;      /* protected by lock */
         struct openers *openers; /* has a lock of its own */
-        struct right_file right[RIGHT_FILES_MAX]; /* by inode; protected by lock */
+        struct lock right_lock;
+        struct right_file right[RIGHT_FILES_MAX]; /* by inode; protected by right_lock */
 };
 
 struct blob {

@@ -106,17 +106,17 @@ static bool is_known(struct blob *b, const struct stat *st)
         struct right_file file = right_file_of(b, st);
         bool known;
 
-        lock_take(&b->table->lock);
+        lock_take(&b->table->right_lock);
         known = is_same(&b->table->right[st->st_ino % RIGHT_FILES_MAX], &file);
-        lock_drop(&b->table->lock);
+        lock_drop(&b->table->right_lock);
         return known;
 }
 
 void blob_note_right_file(struct blob *b, const struct stat *st)
 {
-        lock_take(&b->table->lock);
+        lock_take(&b->table->right_lock);
         b->table->right[st->st_ino % RIGHT_FILES_MAX] = right_file_of(b, st);
-        lock_drop(&b->table->lock);
+        lock_drop(&b->table->right_lock);
 }
 
 int blob_is_right_file(struct blob *b, int fd, const atomic_bool *cancel, bool *ret)
