@@ -181,6 +181,13 @@ static int newer(const char *path, int64_t version, struct errmsg *err)
                           path, (long long)version, CATALOG_VERSION);
 }
 
+/* A disk that fails has damaged nothing: the file stays, and is not made anew. */
+static int unreadable(const char *path, struct errmsg *err, int r)
+{
+        return errmsg_set(err, r, "cannot read the catalogue %s: %s; choose another --state, or move it away", path,
+                          strerror(-r));
+}
+
 /* The first page, in a file that says it is sealed: a flipped bit in it must not make it another program's,
  * newer, or unsealed. */
 static int first_page_check(const char *path, int fd, const unsigned char h[HEADER_BYTES], off_t wal,
@@ -190,14 +197,17 @@ static int first_page_check(const char *path, int fd, const unsigned char h[HEAD
         size_t page = (size_t)h[16] << 8 | h[17];
         unsigned char buf[PAGE_BYTES];
         bool ours = be32(h + 68) == CATALOG_APPLICATION_ID;
+        ssize_t n;
 
         if (!ours && h[20] != CATALOG_SEAL_BYTES)
                 return 0;
         /* what the log is there to mend may be torn */
         if (ours && wal > 0)
                 return h[20] == CATALOG_SEAL_BYTES ? 0 : damaged(path, err, how);
-        if (ours && (page != sizeof(buf) || h[20] != CATALOG_SEAL_BYTES ||
-                     pread_all(fd, buf, sizeof(buf), 0) != (ssize_t)sizeof(buf) ||
+        n = ours ? pread_all(fd, buf, sizeof(buf), 0) : 0;
+        if (n < 0)
+                return unreadable(path, err, (int)n);
+        if (ours && (page != sizeof(buf) || h[20] != CATALOG_SEAL_BYTES || n != (ssize_t)sizeof(buf) ||
                      !catalog_page_holds(buf, sizeof(buf), 0)))
                 return damaged(path, err, how);
         if (!ours && __builtin_popcount(be32(h + 68) ^ CATALOG_APPLICATION_ID) == 1)
@@ -216,7 +226,7 @@ static int header_check(const char *path, int fd, off_t size, off_t wal, struct 
 
         n = pread_all(fd, h, sizeof(h), 0);
         if (n < 0)
-                return errmsg_set(err, (int)n, "cannot read the catalogue %s: %s", path, strerror((int)-n));
+                return unreadable(path, err, (int)n);
         if (n < HEADER_BYTES)
                 return damaged(path, err, "it ends within its header");
         if (memcmp(h, magic, sizeof(magic)) != 0)
