@@ -260,8 +260,8 @@ static void *serve(void *arg)
 
                 if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == ENOENT))
                         continue; /* ENOENT: the request was interrupted before it was read */
-                if (n < 0) {
-                        t->result = errno == ENODEV ? 0 : -errno;
+                if (n < 0) { /* ECONNABORTED: the mount went when a request was just to be given out */
+                        t->result = errno == ENODEV || errno == ECONNABORTED ? 0 : -errno;
                         return NULL;
                 }
                 if ((size_t)n < sizeof(struct fuse_in_header))
