@@ -1,9 +1,7 @@
 /*
- * fetch/fill_bounds.c and limit.c: space that is kept free, and what a repo brings in an hour.
+ * fetch/fill_bounds.c: space that is kept free, and what a repo brings in an hour.
  */
 #include "fixture.h"
-
-#include "fetch/limit.h"
 
 #include <sys/statvfs.h>
 
@@ -292,39 +290,6 @@ START_TEST(another_repo_of_the_blob_may_bring_it)
 }
 END_TEST
 
-START_TEST(an_hour_ends)
-{
-        struct limit_report reports[4];
-        struct limit l;
-
-        limit_init(&l, 100);
-        ck_assert_uint_eq(limit_left(&l, 1, 1000), 100);
-        limit_charge(&l, 1, 60, 1000);
-        limit_charge(&l, 1, 60, 2000);
-        limit_charge(&l, 2, 1, 2000);
-        ck_assert_uint_eq(limit_left(&l, 1, 2000), 0);
-        ck_assert_uint_eq(limit_left(&l, 2, 2000), 99);
-        ck_assert_uint_eq(limit_report(&l, 2000, reports, 4), 0);
-        limit_refuse(&l, 1, 2000);
-        ck_assert_uint_eq(limit_report(&l, 2000, reports, 4), 1);
-        ck_assert_int_eq(reports[0].repo, 1);
-        ck_assert_uint_eq(reports[0].bytes, 120);
-        ck_assert_uint_eq(reports[0].left_ms, LIMIT_HOUR_MS - 1000);
-        ck_assert_uint_eq(limit_left(&l, 1, 1000 + LIMIT_HOUR_MS - 1), 0);
-        ck_assert_uint_eq(limit_left(&l, 1, 1000 + LIMIT_HOUR_MS), 100);
-        ck_assert_uint_eq(limit_report(&l, 1000 + LIMIT_HOUR_MS, reports, 4), 0);
-        for (int64_t repo = 10; repo < 10 + LIMIT_REPOS_MAX; repo++) /* no end of repos */
-                limit_charge(&l, repo, 100, 3000);
-        ck_assert_uint_eq(limit_left(&l, 2, 3000), 100); /* forgotten */
-        ck_assert_uint_eq(limit_left(&l, 10, 3000), 0);
-        limit_done(&l);
-        limit_init(&l, 0);
-        limit_charge(&l, 1, 60, 1000);
-        ck_assert_uint_eq(limit_left(&l, 1, 1000), UINT64_MAX);
-        limit_done(&l);
-}
-END_TEST
-
 int main(void)
 {
         Suite *s = suite_create("bounds");
@@ -344,7 +309,6 @@ int main(void)
         tcase_add_test(t, what_is_open_is_read_and_not_completed);
         tcase_add_test(t, small_files_come_along_within_the_limit);
         tcase_add_test(t, another_repo_of_the_blob_may_bring_it);
-        tcase_add_test(t, an_hour_ends);
         suite_add_tcase(s, t);
         r = srunner_create(s);
         srunner_run_all(r, CK_ENV);
