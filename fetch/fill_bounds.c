@@ -39,6 +39,8 @@ struct fill_space filler_space(struct filler *fl)
 
         if (store_statfs(fl->o.index->store, &st) < 0)
                 return s;
+        if (st.f_blocks == 0) /* a tmpfs without a limit, or one that does not tell */
+                return s;
         free = (uint64_t)st.f_bavail * st.f_frsize;
         if (is_kept(fl))
                 s.keep = min_u64((uint64_t)st.f_blocks * st.f_frsize / 100 * fl->o.keep_free.percent,

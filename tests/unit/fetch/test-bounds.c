@@ -8,13 +8,13 @@
 #define MB (UINT64_C(1) << 20)
 #define KEEP (50 * MB)
 
-static _Atomic uint64_t fs_free = 1000 * MB;
+static _Atomic uint64_t fs_free = 1000 * MB, fs_size = 10000 * MB;
 
 /* In place of the C library's: a file system of which the test says how full it is. */
 int fstatvfs(int fd, struct statvfs *ret)
 {
         (void)fd;
-        *ret = (struct statvfs){ .f_bsize = 1, .f_frsize = 1, .f_blocks = 10000 * MB };
+        *ret = (struct statvfs){ .f_bsize = 1, .f_frsize = 1, .f_blocks = fs_size };
         ret->f_bfree = ret->f_bavail = fs_free;
         return 0;
 }
@@ -25,6 +25,7 @@ static void start(uint64_t keep, uint64_t max_fetch, enum fetch_complete complet
         options.max_fetch = max_fetch;
         options.complete = complete;
         fs_free = 1000 * MB;
+        fs_size = 10000 * MB;
         reopen();
 }
 
@@ -160,6 +161,21 @@ START_TEST(what_is_under_way_comes)
         FAKE_SET(hold, false);
         ck_assert_int_eq(await(&first, r), 0);
         ck_assert_int_eq(await(&second, FETCH_PENDING), -ENOSPC);
+        blob_unref(b);
+}
+END_TEST
+
+/* tmpfs with no limit, ramfs, some FUSE ones: no blocks at all is no answer. */
+START_TEST(a_file_system_that_does_not_tell_is_tried)
+{
+        struct blob *b;
+
+        start(KEEP, 0, COMPLETE_NEVER);
+        b = get_blob(0);
+        fs_size = fs_free = 0;
+        ck_assert_uint_eq(fetch_room(fetch), UINT64_MAX);
+        ck_assert_int_eq(do_open(b), 0);
+        ck_assert_int_eq(do_whole(b), 0);
         blob_unref(b);
 }
 END_TEST
@@ -303,6 +319,7 @@ int main(void)
         tcase_add_test(t, what_does_not_fit_above_the_kept_is_not_opened);
         tcase_add_test(t, what_nobody_waits_for_stops_first);
         tcase_add_test(t, what_is_under_way_comes);
+        tcase_add_test(t, a_file_system_that_does_not_tell_is_tried);
         tcase_add_test(t, nothing_is_kept_unless_it_is_asked_for);
         tcase_add_test(t, the_lesser_of_part_and_size_is_kept);
         tcase_add_test(t, more_than_a_repo_may_bring_is_not_opened);
