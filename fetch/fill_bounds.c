@@ -82,6 +82,11 @@ static void note_space_locked(struct filler *fl, struct fill_space s) REQUIRES(f
         fl->space.room -= min_u64(s.room, coming);
 }
 
+void fill_begins_locked(struct filler *fl, uint64_t bytes)
+{
+        fl->space.room -= min_u64(fl->space.room, bytes);
+}
+
 /* What nobody waits for stays, and goes on once there is space. */
 static void fail_for_space_locked(struct filler *fl, struct list *fills) REQUIRES(fl->lock)
 {

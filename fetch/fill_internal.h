@@ -270,6 +270,8 @@ bool fill_limit_allows(struct filler *fl, int64_t repo, struct blob *b);
 /* Bytes came. True when the repo has none left: what nobody waits for ends. */
 bool fill_charge_locked(struct filler *fl, const struct fill *f, uint64_t bytes, uint64_t now_ms)
         REQUIRES(fl->lock);
+/* So many bytes will come, which the file system does not show before they do. */
+void fill_begins_locked(struct filler *fl, uint64_t bytes) REQUIRES(fl->lock);
 /* The pump's: looks how much is free, unless it has just done so, for which it gives up the lock; where that is less
  * than is kept, who waits is failed. */
 void fill_look_at_space_locked(struct filler *fl, uint64_t now_ms) REQUIRES(fl->lock);

@@ -269,6 +269,7 @@ struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f
         f->transfer_count++;
         fl->transfers++;
         fl->demand_transfers += class == FILL_DEMAND;
+        fill_begins_locked(fl, t->end - t->start);
         return t;
 }
 

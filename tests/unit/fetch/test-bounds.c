@@ -9,6 +9,7 @@
 #define KEEP (50 * MB)
 
 static _Atomic uint64_t fs_free = 1000 * MB, fs_size = 10000 * MB;
+static _Atomic uint64_t fs_free_then; /* after the next look at it; 0: as before */
 
 /* In place of the C library's: a file system of which the test says how full it is. */
 int fstatvfs(int fd, struct statvfs *ret)
@@ -16,6 +17,8 @@ int fstatvfs(int fd, struct statvfs *ret)
         (void)fd;
         *ret = (struct statvfs){ .f_bsize = 1, .f_frsize = 1, .f_blocks = fs_size };
         ret->f_bfree = ret->f_bavail = fs_free;
+        if (fs_free_then > 0)
+                fs_free = fs_free_then;
         return 0;
 }
 
@@ -26,6 +29,7 @@ static void start(uint64_t keep, uint64_t max_fetch, enum fetch_complete complet
         options.complete = complete;
         fs_free = 1000 * MB;
         fs_size = 10000 * MB;
+        fs_free_then = 0;
         reopen();
 }
 
@@ -161,6 +165,33 @@ START_TEST(what_is_under_way_comes)
         FAKE_SET(hold, false);
         ck_assert_int_eq(await(&first, r), 0);
         ck_assert_int_eq(await(&second, FETCH_PENDING), -ENOSPC);
+        blob_unref(b);
+}
+END_TEST
+
+/* What has begun counts before it is seen in the file system, or many at once would take what is kept. */
+START_TEST(what_begins_counts_at_once)
+{
+        struct answer a = ANSWER_INIT;
+        struct fetch_status st;
+        struct blob *b;
+        int r;
+
+        start(KEEP, 0, COMPLETE_NEVER);
+        b = get_blob(0);
+        FAKE_SET(hold, true);
+        fs_free_then = KEEP + 3 * MB; /* another blob takes what it was let in for */
+        r = fetch_whole(fetch, b, answered, &a, &a.wait);
+        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
+                usleep(10000);
+        usleep(100000);
+        fetch_get_status(fetch, &st);
+        ck_assert_uint_ge(st.transfers, 1);
+        ck_assert_uint_le(st.transfers, 3); /* of 1 MiB each */
+        fs_free_then = 0;
+        fs_free = 1000 * MB;
+        FAKE_SET(hold, false);
+        ck_assert_int_eq(await(&a, r), 0);
         blob_unref(b);
 }
 END_TEST
@@ -319,6 +350,7 @@ int main(void)
         tcase_add_test(t, what_does_not_fit_above_the_kept_is_not_opened);
         tcase_add_test(t, what_nobody_waits_for_stops_first);
         tcase_add_test(t, what_is_under_way_comes);
+        tcase_add_test(t, what_begins_counts_at_once);
         tcase_add_test(t, a_file_system_that_does_not_tell_is_tried);
         tcase_add_test(t, nothing_is_kept_unless_it_is_asked_for);
         tcase_add_test(t, the_lesser_of_part_and_size_is_kept);
