@@ -11,6 +11,8 @@
  * A file of which more is missing than its repo may bring is not opened. One that is open is read to its end,
  * since a refusal in a page fault would kill the reader; what nobody waits for ends at the limit. Who asks for
  * the whole of a file (pull) is a person, and is neither limited nor counted.
+ *
+ * What is completed before the gate shuts counts as waited for in both, or the gate would wait for it.
  */
 #include "fetch/fill_internal.h"
 
@@ -87,7 +89,7 @@ void fill_begins_locked(struct filler *fl, uint64_t bytes)
         fl->space.room -= min_u64(fl->space.room, bytes);
 }
 
-/* What nobody waits for stays, and goes on once there is space. */
+/* What nobody waits for stays, and goes on once there is space; but a gate that shuts does not wait for that. */
 static void fail_for_space_locked(struct filler *fl, struct list *fills) REQUIRES(fl->lock)
 {
         LIST_FOREACH(node, fills) {
@@ -99,6 +101,8 @@ static void fail_for_space_locked(struct filler *fl, struct list *fills) REQUIRE
                 waits_enlist(&f->opens, -ENOSPC, &fl->answers);
                 waits_enlist(&f->reads, -ENOSPC, &fl->answers);
                 waits_enlist(&f->wholes, -ENOSPC, &fl->answers);
+                if (f->before_shut)
+                        fill_give_up_locked(fl, f);
         }
 }
 
@@ -130,7 +134,8 @@ bool fill_is_short_of_space(const struct filler *fl)
 
 bool fill_is_within_bounds_locked(struct filler *fl, const struct fill *f, enum fill_class class, uint64_t now_ms)
 {
-        bool awaited = class == FILL_DEMAND || class == FILL_AHEAD || (class == FILL_PULL && fill_whole_awaited(f));
+        bool awaited = class == FILL_DEMAND || class == FILL_AHEAD || (class == FILL_PULL && fill_whole_awaited(f)) ||
+                       f->before_shut;
 
         if (is_kept(fl) && fl->space.room <= (awaited ? 0 : fl->space.keep))
                 return false;
@@ -144,7 +149,7 @@ bool fill_charge_locked(struct filler *fl, const struct fill *f, uint64_t bytes,
         if (fl->o.max_fetch == 0 || !list_empty(&f->wholes))
                 return false;
         limit_charge(&fl->limit, f->repo, bytes, now_ms);
-        return limit_left(&fl->limit, f->repo, now_ms) == 0;
+        return !f->before_shut && limit_left(&fl->limit, f->repo, now_ms) == 0;
 }
 
 bool fill_limit_allows(struct filler *fl, int64_t repo, struct blob *b)

@@ -211,6 +211,34 @@ START_TEST(a_file_system_that_does_not_tell_is_tried)
 }
 END_TEST
 
+/* What was begun is completed before the gate shuts; where that may not be, the switch does not wait for it. */
+START_TEST(a_switch_goes_through)
+{
+        static const uint64_t room[] = { 2 * KEEP - 1, KEEP - 1, 1000 * MB };
+        struct answer a = ANSWER_INIT, off = ANSWER_INIT;
+        struct blob *b;
+        int r;
+
+        start(KEEP, _i == 2 ? MB : 0, COMPLETE_NEVER);
+        b = get_blob(0);
+        FAKE_SET(hold, true);
+        r = fetch_read(fetch, b, 0, 4096, answered, &a, &a.wait);
+        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
+                usleep(10000);
+        fs_free = room[_i];
+        ck_assert_int_eq(fetch_set_offline(fetch, true, false, answered, &off), FETCH_PENDING);
+        usleep(300000);
+        FAKE_SET(hold, false);
+        ck_assert_int_eq(await(&a, r), 0);
+        for (int i = 0; i < 500 && answer_count(&off) == 0; i++)
+                usleep(10000);
+        ck_assert_int_eq(answer_count(&off), 1);
+        ck_assert_int_eq(await(&off, FETCH_PENDING), 0);
+        ck_assert_int_eq(blob_held_bytes(b) == fake.files[0].size, _i != 1);
+        blob_unref(b);
+}
+END_TEST
+
 START_TEST(nothing_is_kept_unless_it_is_asked_for)
 {
         struct blob *b;
@@ -352,6 +380,7 @@ int main(void)
         tcase_add_test(t, what_is_under_way_comes);
         tcase_add_test(t, what_begins_counts_at_once);
         tcase_add_test(t, a_file_system_that_does_not_tell_is_tried);
+        tcase_add_loop_test(t, a_switch_goes_through, 0, 3);
         tcase_add_test(t, nothing_is_kept_unless_it_is_asked_for);
         tcase_add_test(t, the_lesser_of_part_and_size_is_kept);
         tcase_add_test(t, more_than_a_repo_may_bring_is_not_opened);
