@@ -119,7 +119,7 @@ void fill_look_at_space_locked(struct filler *fl, uint64_t now_ms)
                 fl->space_ms = now_ms + LOOK_MS;
                 note_space_locked(fl, s);
         }
-        if (!fl->space_full)
+        if (!fl->space_full || gate_parks(fl->o.gate)) /* what is parked goes on later, perhaps with space */
                 return;
         fail_for_space_locked(fl, &fl->active);
         fail_for_space_locked(fl, &fl->queued);

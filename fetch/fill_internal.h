@@ -273,7 +273,7 @@ bool fill_charge_locked(struct filler *fl, const struct fill *f, uint64_t bytes,
 /* So many bytes will come, which the file system does not show before they do. */
 void fill_begins_locked(struct filler *fl, uint64_t bytes) REQUIRES(fl->lock);
 /* The pump's: looks how much is free, unless it has just done so, for which it gives up the lock; where that is less
- * than is kept, who waits is failed. */
+ * than is kept, who waits is failed, unless parked. */
 void fill_look_at_space_locked(struct filler *fl, uint64_t now_ms) REQUIRES(fl->lock);
 /* True where something waits for space: it may come without a word. Under the lock. */
 bool fill_is_short_of_space(const struct filler *fl);

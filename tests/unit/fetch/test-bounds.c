@@ -239,6 +239,32 @@ START_TEST(a_switch_goes_through)
 }
 END_TEST
 
+/* Nobody fetches anything then, whoever has taken the space: it may be back when the reader may go on. */
+START_TEST(a_parked_read_does_not_fail_for_space)
+{
+        struct answer a = ANSWER_INIT, off = ANSWER_INIT, on = ANSWER_INIT;
+        struct blob *b;
+        int r;
+
+        start(KEEP, 0, COMPLETE_NEVER);
+        b = get_blob(0);
+        FAKE_SET(hold, true);
+        r = fetch_read(fetch, b, 0, 4096, answered, &a, &a.wait);
+        ck_assert_int_eq(r, FETCH_PENDING);
+        ck_assert_int_eq(await(&off, fetch_set_offline(fetch, true, true, answered, &off)), 0);
+        fs_free = KEEP - 1;
+        usleep(300000);
+        ck_assert_int_eq(fetch_set_offline(fetch, true, true, NULL, NULL), 0); /* it looks */
+        usleep(300000);
+        ck_assert_int_eq(answer_count(&a), 0);
+        fs_free = 1000 * MB;
+        FAKE_SET(hold, false);
+        ck_assert_int_eq(await(&on, fetch_set_offline(fetch, false, false, answered, &on)), 0);
+        ck_assert_int_eq(await(&a, r), 0);
+        blob_unref(b);
+}
+END_TEST
+
 START_TEST(nothing_is_kept_unless_it_is_asked_for)
 {
         struct blob *b;
@@ -381,6 +407,7 @@ int main(void)
         tcase_add_test(t, what_begins_counts_at_once);
         tcase_add_test(t, a_file_system_that_does_not_tell_is_tried);
         tcase_add_loop_test(t, a_switch_goes_through, 0, 3);
+        tcase_add_test(t, a_parked_read_does_not_fail_for_space);
         tcase_add_test(t, nothing_is_kept_unless_it_is_asked_for);
         tcase_add_test(t, the_lesser_of_part_and_size_is_kept);
         tcase_add_test(t, more_than_a_repo_may_bring_is_not_opened);
