@@ -142,6 +142,11 @@ bool fill_is_within_bounds_locked(struct filler *fl, const struct fill *f, enum 
         return awaited || limit_left(&fl->limit, f->repo, now_ms) > 0;
 }
 
+bool fill_is_put_off_locked(struct filler *fl, const struct fill *f, uint64_t now_ms)
+{
+        return f->along && !fill_has_waits(f) && !fill_is_within_bounds_locked(fl, f, FILL_PULL, now_ms);
+}
+
 /* ---- the limit of a repo ---- */
 
 bool fill_charge_locked(struct filler *fl, const struct fill *f, uint64_t bytes, uint64_t now_ms)

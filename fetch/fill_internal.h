@@ -280,6 +280,8 @@ bool fill_is_short_of_space(const struct filler *fl);
 /* Whether the fill may have a transfer of the class. */
 bool fill_is_within_bounds_locked(struct filler *fl, const struct fill *f, enum fill_class class, uint64_t now_ms)
         REQUIRES(fl->lock);
+/* It comes along, and may not now: it keeps nothing else waiting. */
+bool fill_is_put_off_locked(struct filler *fl, const struct fill *f, uint64_t now_ms) REQUIRES(fl->lock);
 
 /* ---- fill_pump.c ---- */
 

@@ -418,14 +418,25 @@ static bool is_wanting_locked(const struct filler *fl) REQUIRES(fl->lock)
 }
 
 /* Lets queued fills in, as far as the pump is not to be swamped. */
-static void let_in_locked(struct filler *fl) REQUIRES(fl->lock)
+static void let_in_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
 {
         unsigned pulled = 0;
 
-        LIST_FOREACH(node, &fl->active)
-                pulled += wants_class(LIST_OWNER(node, struct fill, node), FILL_PULL);
-        while (pulled++ < FILL_PULLED_MAX && !list_empty(&fl->queued))
-                fill_move_locked(fl, LIST_OWNER(fl->queued.next, struct fill, node), FILL_ACTIVE);
+        LIST_FOREACH(node, &fl->active) {
+                const struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                pulled += wants_class(f, FILL_PULL) && !fill_is_put_off_locked(fl, f, now);
+        }
+        LIST_FOREACH(node, &fl->queued) {
+                struct fill *f = LIST_OWNER(node, struct fill, node);
+
+                if (pulled >= FILL_PULLED_MAX)
+                        return;
+                if (fill_is_put_off_locked(fl, f, now))
+                        continue;
+                fill_move_locked(fl, f, FILL_ACTIVE);
+                pulled++;
+        }
 }
 
 /* A blob may become whole behind the filler's back: adopted with another repo's folder, or confirmed by a
@@ -445,7 +456,7 @@ static void answer_whole_locked(struct filler *fl, struct fill *f) REQUIRES(fl->
 
 static void plan_locked(struct filler *fl, uint64_t now) REQUIRES(fl->lock)
 {
-        let_in_locked(fl);
+        let_in_locked(fl, now);
         LIST_FOREACH(node, &fl->active) {
                 struct fill *f = LIST_OWNER(node, struct fill, node);
 
@@ -491,7 +502,9 @@ static uint64_t next_time_locked(struct filler *fl, uint64_t now) REQUIRES(fl->l
         bool parked = gate_mode(fl->o.gate) != GATE_ONLINE && gate_parks(fl->o.gate);
         uint64_t next = 0;
 
-        if (fill_is_short_of_space(fl) && !list_empty(&fl->active))
+        if (!list_empty(&fl->queued))
+                earlier(&next, now + LOOK_AGAIN_MS);
+        if (fill_is_short_of_space(fl) && !(list_empty(&fl->active) && list_empty(&fl->queued)))
                 earlier(&next, now + SPACE_LOOK_MS);
         if (gate_mode(fl->o.gate) == GATE_CLOSING)
                 earlier(&next, now + 100);

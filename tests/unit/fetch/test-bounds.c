@@ -3,6 +3,8 @@
  */
 #include "fixture.h"
 
+#include "fetch/fill_internal.h"
+
 #include <sys/statvfs.h>
 
 #define MB (UINT64_C(1) << 20)
@@ -265,6 +267,48 @@ START_TEST(a_parked_read_does_not_fail_for_space)
 }
 END_TEST
 
+/* More small files than are let in at once, which stop before a pull does. */
+static void want_many_along(void)
+{
+        static char names[FILL_PULLED_MAX + 10][SHA256_HEX + 1];
+        struct listed_file files[ARRAY_SIZE(names)];
+        struct commit commit;
+        struct repo repo;
+        struct blob *small;
+
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                snprintf(names[i], sizeof(names[i]), "%064zx", i);
+                files[i] = (struct listed_file){ names[i], names[i], 1000 };
+        }
+        files[0] = (struct listed_file){ fake.files[1].path, fake.files[1].etag, fake.files[1].size };
+        ck_assert_int_eq(catalog_repo_put(ix.catalog, REPO_MODEL, "Many/r1", "Many/r1", true, &repo), 0);
+        ck_assert_int_eq(catalog_commit_put(ix.catalog, repo.id, FAKE_SHA, 1, true, files, ARRAY_SIZE(files), &commit),
+                         0);
+        small = get_blob(1);
+        ck_assert_int_eq(do_read(small, 0, 700), 0);
+        blob_unref(small);
+}
+
+START_TEST(a_pull_passes_what_waits_for_space)
+{
+        struct answer a = ANSWER_INIT;
+        struct blob *b;
+        int r;
+
+        start(KEEP, 0, COMPLETE_NEVER);
+        b = get_blob(0);
+        fs_free = 2 * KEEP - 1;
+        want_many_along();
+        usleep(500000);
+        r = fetch_whole(fetch, b, answered, &a, &a.wait);
+        for (int i = 0; i < 500 && answer_count(&a) == 0; i++)
+                usleep(10000);
+        ck_assert_int_eq(answer_count(&a), 1);
+        ck_assert_int_eq(await(&a, r), 0);
+        blob_unref(b);
+}
+END_TEST
+
 START_TEST(nothing_is_kept_unless_it_is_asked_for)
 {
         struct blob *b;
@@ -408,6 +452,7 @@ int main(void)
         tcase_add_test(t, a_file_system_that_does_not_tell_is_tried);
         tcase_add_loop_test(t, a_switch_goes_through, 0, 3);
         tcase_add_test(t, a_parked_read_does_not_fail_for_space);
+        tcase_add_test(t, a_pull_passes_what_waits_for_space);
         tcase_add_test(t, nothing_is_kept_unless_it_is_asked_for);
         tcase_add_test(t, the_lesser_of_part_and_size_is_kept);
         tcase_add_test(t, more_than_a_repo_may_bring_is_not_opened);
