@@ -12,6 +12,7 @@
 
 static _Atomic uint64_t fs_free = 1000 * MB, fs_size = 10000 * MB;
 static _Atomic uint64_t fs_free_then; /* after the next look at it; 0: as before */
+static atomic_uint fs_looks;
 
 /* In place of the C library's: a file system of which the test says how full it is. */
 int fstatvfs(int fd, struct statvfs *ret)
@@ -19,6 +20,7 @@ int fstatvfs(int fd, struct statvfs *ret)
         (void)fd;
         *ret = (struct statvfs){ .f_bsize = 1, .f_frsize = 1, .f_blocks = fs_size };
         ret->f_bfree = ret->f_bavail = fs_free;
+        fs_looks++;
         if (fs_free_then > 0)
                 fs_free = fs_free_then;
         return 0;
@@ -142,6 +144,27 @@ START_TEST(what_nobody_waits_for_stops_first)
         await_complete(b); /* it goes on by itself */
         blob_unref(b);
         blob_unref(along);
+}
+END_TEST
+
+/* Something waits for space all the time, and nothing is busy with that. */
+START_TEST(a_full_store_is_looked_at_now_and_then)
+{
+        struct blob *b;
+
+        start(KEEP, 0, COMPLETE_TOUCHED);
+        b = get_blob(0);
+        fs_free = 2 * KEEP - 1;
+        ck_assert_int_eq(do_read(b, 0, 4096), 0);
+        fs_free = KEEP - 1;
+        usleep(300000);
+        ck_assert_int_eq(do_read(b, 8 * MB, 8 * MB + 1), -ENOSPC);
+        ck_assert_int_eq(do_whole(b), -ENOSPC);
+        fs_looks = 0;
+        usleep(3000000);
+        ck_assert_uint_ge(fs_looks, 2);
+        ck_assert_uint_le(fs_looks, 8);
+        blob_unref(b);
 }
 END_TEST
 
@@ -447,6 +470,7 @@ int main(void)
         tcase_add_test(t, below_the_kept_nothing_is_filled);
         tcase_add_test(t, what_does_not_fit_above_the_kept_is_not_opened);
         tcase_add_test(t, what_nobody_waits_for_stops_first);
+        tcase_add_test(t, a_full_store_is_looked_at_now_and_then);
         tcase_add_test(t, what_is_under_way_comes);
         tcase_add_test(t, what_begins_counts_at_once);
         tcase_add_test(t, a_file_system_that_does_not_tell_is_tried);
