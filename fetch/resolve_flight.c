@@ -141,10 +141,19 @@ bool flight_is_aside(struct flight *f)
 
 /* ---- the end, and turns ---- */
 
+/* Beyond their share they come last; but where their time is over they only end, and do not wait for that until
+ * nobody asks within his. */
+static struct list *next_turn_locked(struct resolver *rs) REQUIRES(rs->lock)
+{
+        bool over = !list_empty(&rs->late) && clock_ms() >= LIST_OWNER(rs->late.next, struct flight, turn)->deadline;
+
+        return list_pop(over || list_empty(&rs->queued) ? &rs->late : &rs->queued);
+}
+
 /* Lets the next lookup go that waits for its turn. */
 static void pass_turn_locked(struct resolver *rs) REQUIRES(rs->lock)
 {
-        struct list *node = list_pop(list_empty(&rs->queued) ? &rs->late : &rs->queued);
+        struct list *node = next_turn_locked(rs);
         struct flight *f;
 
         if (!node) {

@@ -700,6 +700,58 @@ START_TEST(a_flood_of_one_leaves_room_for_another)
 }
 END_TEST
 
+static atomic_uint answered_before, answered_then;
+
+static void count_answer(void *arg, int result)
+{
+        answered_before++;
+        answered(arg, result);
+}
+
+static void remember_answers(void *arg, int result)
+{
+        answered_then = answered_before;
+        answered(arg, result);
+}
+
+/* One beyond its share whose time is over ends with the first turn, however many within theirs go on asking. */
+START_TEST(who_is_beyond_his_share_is_answered_too)
+{
+        static struct answer answers[50];
+        struct answer late = ANSWER_INIT;
+        char name[32];
+
+        options.lookup_deadline_s = 2;
+        reopen();
+        FAKE_SET(hold_names, true);
+        for (int i = 0; i < 50; i++) {
+                struct fetch_asker asker = { tell_number, &(int){ i < RESOLVE_LOOKUPS_MAX ? 1 : 2 + i % 2 } };
+
+                if (i == RESOLVE_LOOKUPS_MAX) {
+                        usleep(200000); /* those before have all turns */
+                        ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name",
+                                                    &(struct fetch_asker){ tell_number, &(int){ 1 } },
+                                                    remember_answers, &late, &late.wait),
+                                         FETCH_PENDING);
+                        usleep(2100000);
+                }
+                answers[i] = (struct answer)ANSWER_INIT;
+                snprintf(name, sizeof(name), "Many/r%d", i);
+                ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, name, &asker,
+                                            i < RESOLVE_LOOKUPS_MAX ? answered : count_answer, &answers[i],
+                                            &answers[i].wait),
+                                 FETCH_PENDING);
+        }
+        usleep(100000);
+        FAKE_SET(hold_names, false);
+        ck_assert_int_eq(await(&late, FETCH_PENDING), FETCH_E_UNREACHABLE);
+        for (int i = 0; i < 50; i++)
+                await(&answers[i], FETCH_PENDING);
+        ck_assert_uint_eq(answered_before, 50 - RESOLVE_LOOKUPS_MAX);
+        ck_assert_uint_lt(answered_then, 3);
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("resolve");
@@ -740,6 +792,7 @@ int main(void)
         tcase_add_test(t, memory_forgets);
         tcase_add_test(t, memory_is_fair);
         tcase_add_test(t, a_flood_of_one_leaves_room_for_another);
+        tcase_add_test(t, who_is_beyond_his_share_is_answered_too);
         suite_add_tcase(s, t);
         r = srunner_create(s);
         srunner_run_all(r, CK_ENV);
