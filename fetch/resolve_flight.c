@@ -93,9 +93,18 @@ int flight_join(struct resolver *rs, const struct flight *wanted, void (*first)(
 
 /* ---- aside ---- */
 
-static bool may_go_aside_locked(const struct resolver *rs) REQUIRES(rs->lock)
+/* The name that failed last leaves others some of the time: it alone may be what the hub fails for. */
+static bool may_go_aside_locked(const struct resolver *rs, const char *key) REQUIRES(rs->lock)
 {
-        return !rs->stopping && !rs->aside && clock_ms() >= rs->aside_ms;
+        uint64_t sooner = strcmp(key, rs->aside_key) != 0 ? RESOLVE_ASIDE_SOONER_MS : 0;
+
+        return !rs->stopping && !rs->aside && clock_ms() + sooner >= rs->aside_ms;
+}
+
+static void put_aside_locked(struct resolver *rs, struct flight *f) REQUIRES(rs->lock)
+{
+        f->aside = rs->aside = true;
+        strcpy(rs->aside_key, f->key);
 }
 
 void flight_begin_aside(struct resolver *rs, const struct flight *wanted, void (*first)(struct flight *f))
@@ -104,9 +113,9 @@ void flight_begin_aside(struct resolver *rs, const struct flight *wanted, void (
 
         lock_take(&rs->lock);
         HASH_FIND_STR(rs->flights, wanted->key, f);
-        f = !f && may_go_aside_locked(rs) ? flight_new_locked(rs, wanted, first, usual_ms(rs)) : NULL;
+        f = !f && may_go_aside_locked(rs, wanted->key) ? flight_new_locked(rs, wanted, first, usual_ms(rs)) : NULL;
         if (f)
-                f->aside = rs->aside = true;
+                put_aside_locked(rs, f);
         lock_drop(&rs->lock);
 }
 
@@ -117,9 +126,9 @@ bool flight_go_aside(struct flight *f)
         bool ok;
 
         lock_take(&rs->lock);
-        ok = may_go_aside_locked(rs);
+        ok = may_go_aside_locked(rs, f->key);
         if (ok) {
-                f->aside = rs->aside = true;
+                put_aside_locked(rs, f);
                 f->hasty = false;
                 f->deadline = clock_ms() + usual_ms(rs);
                 waits_enlist(&f->waits, 0, &answers);

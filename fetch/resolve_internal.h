@@ -29,7 +29,8 @@
 #define RESOLVE_REF_LIFE_S 60
 #define RESOLVE_HELD_MS 2000     /* how long the hub is waited for where something held answers too */
 #define RESOLVE_FAILED_MS 600000 /* an older failure, after which nobody asked, says nothing of the hub now */
-#define RESOLVE_ASIDE_MS 3000    /* between the end of a flight aside and the next one */
+#define RESOLVE_ASIDE_MS 3000    /* between the end of a flight aside and the next one of the same name */
+#define RESOLVE_ASIDE_SOONER_MS 1500 /* so much sooner comes one of another name */
 
 struct resolver {
         struct resolver_options o;
@@ -43,7 +44,8 @@ struct resolver {
         uint64_t not_asked;     /* strangers that were not looked up: too many */
         unsigned flying;        /* flights, those included that are just ending */
         bool aside;             /* a flight is aside */
-        uint64_t aside_ms;      /* none begins before this */
+        uint64_t aside_ms;      /* none begins before this; of another name than aside_key, somewhat earlier */
+        char aside_key[MEMORY_KEY_MAX]; /* of the last one */
         bool stopping;
 };
 

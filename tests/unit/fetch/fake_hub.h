@@ -37,6 +37,7 @@ static struct fake {
         int info_result, tree_result, locate_result;
         int revision_result;   /* of an info that asks for a revision */
         unsigned info_failures; /* so many infos are answered with HUB_E_UNREACHABLE first */
+        char failing[REPO_NAME_MAX + 1]; /* infos of this one are answered with HUB_E_UNREACHABLE */
         char renamed[REPO_NAME_MAX + 1];
         char nested_ref[REVISION_MAX + 1]; /* listed among the refs, besides main */
         char sha[COMMIT_HEX + 1];
@@ -174,6 +175,8 @@ static void fake_answer_info(struct fake_call *c)
         pthread_mutex_lock(&fake.lock);
         fake.infos++;
         r = c->with_revision && fake.revision_result ? fake.revision_result : fake.info_result;
+        if (strcmp(c->name, fake.failing) == 0)
+                r = HUB_E_UNREACHABLE;
         if (fake.info_failures > 0) {
                 fake.info_failures--;
                 r = HUB_E_UNREACHABLE;

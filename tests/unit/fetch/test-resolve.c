@@ -252,6 +252,35 @@ START_TEST(a_slow_hub_is_asked_on_with_nobody_waiting)
 }
 END_TEST
 
+/* The hub fails for one repo, which is asked for all the time: that does not take all turns aside. */
+START_TEST(a_repo_that_fails_does_not_hide_what_moved_in_another)
+{
+        struct fetch_asker container = { tell_number, &(int){ 1 } };
+        int64_t bad = know_main().id, good;
+        static struct answer a = ANSWER_INIT;
+        struct repo repo;
+        bool seen = false;
+
+        ck_assert_int_eq(ask_repo("Many/r1"), 0);
+        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "Many/r1", &repo), 0);
+        good = repo.id;
+        ck_assert_int_eq(ask_revision(good, "main"), 0);
+        age_ref(bad, "main");
+        age_ref(good, "main");
+        FAKE_COPY(sha, OTHER_SHA);
+        FAKE_COPY(failing, "Org/Name");
+        ck_assert_int_eq(ask_revision(bad, "main"), 0);
+        for (int i = 0; i < 1000 && !seen; i++) {
+                (void)fetch_revision(fetch, bad, "main", &container, answered, &a, NULL);
+                usleep(10000);
+                if (i % 50 == 49)
+                        (void)fetch_revision(fetch, good, "main", &container, answered, &a, NULL);
+                seen = ref_is_at(good, "main", OTHER_SHA);
+        }
+        ck_assert(seen);
+}
+END_TEST
+
 /* A flight aside does not hold up a switch or the end, and none begins then. */
 START_TEST(a_flight_aside_ends_with_the_network)
 {
@@ -772,6 +801,7 @@ int main(void)
         tcase_add_test(t, what_is_held_answers_for_a_hub_that_is_down);
         tcase_add_test(t, a_hub_that_fails_is_waited_for_once);
         tcase_add_test(t, a_slow_hub_is_asked_on_with_nobody_waiting);
+        tcase_add_test(t, a_repo_that_fails_does_not_hide_what_moved_in_another);
         tcase_add_loop_test(t, a_flight_aside_ends_with_the_network, 0, 2);
         tcase_add_loop_test(t, a_failure_is_forgotten_by_who_asks_anew, 0, 2);
         tcase_add_test(t, who_asks_anew_waits_for_a_flight_aside);
