@@ -1,7 +1,7 @@
 /*
  * fetch/fill_bounds.c: space that is kept free, and what a repo brings in an hour.
  */
-#include "fixture.h"
+#include "blobs.h"
 
 #include "fetch/fill_internal.h"
 
@@ -35,38 +35,6 @@ static void start(uint64_t keep, uint64_t max_fetch, enum fetch_complete complet
         fs_size = 10000 * MB;
         fs_free_then = 0;
         reopen();
-}
-
-static struct blob *get_blob(size_t file)
-{
-        struct blob_row row;
-        struct blob *b;
-
-        know_main();
-        ck_assert_int_eq(catalog_blob_find(ix.catalog, fake.files[file].etag, fake.files[file].size, &row), 0);
-        ck_assert_int_eq(blobs_get(ix.blobs, row.id, &b), 0);
-        return b;
-}
-
-static int do_open(struct blob *b)
-{
-        struct answer a = ANSWER_INIT;
-
-        return await(&a, fetch_open(fetch, b, answered, &a, &a.wait));
-}
-
-static int do_read(struct blob *b, uint64_t start, uint64_t end)
-{
-        struct answer a = ANSWER_INIT;
-
-        return await(&a, fetch_read(fetch, b, start, end, answered, &a, &a.wait));
-}
-
-static int do_whole(struct blob *b)
-{
-        struct answer a = ANSWER_INIT;
-
-        return await(&a, fetch_whole(fetch, b, answered, &a, &a.wait));
 }
 
 static void await_complete(struct blob *b)
@@ -178,13 +146,13 @@ START_TEST(what_is_under_way_comes)
         start(KEEP, 0, COMPLETE_NEVER);
         b = get_blob(0);
         FAKE_SET(hold, true);
-        r = fetch_read(fetch, b, 0, 4096, answered, &first, &first.wait);
+        r = start_read(&first, b, 0, 4096);
         for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
                 usleep(10000);
         fs_free = KEEP - 1;
         ck_assert_int_eq(r, FETCH_PENDING);
         usleep(300000);
-        ck_assert_int_eq(fetch_read(fetch, b, 11 * MB, 11 * MB + 1, answered, &second, &second.wait), FETCH_PENDING);
+        ck_assert_int_eq(start_read(&second, b, 11 * MB, 11 * MB + 1), FETCH_PENDING);
         usleep(300000);
         ck_assert_int_eq(answer_count(&first), 0);
         FAKE_SET(hold, false);
@@ -247,7 +215,7 @@ START_TEST(a_switch_goes_through)
         start(KEEP, _i == 2 ? MB : 0, COMPLETE_NEVER);
         b = get_blob(0);
         FAKE_SET(hold, true);
-        r = fetch_read(fetch, b, 0, 4096, answered, &a, &a.wait);
+        r = start_read(&a, b, 0, 4096);
         for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
                 usleep(10000);
         fs_free = room[_i];
@@ -274,7 +242,7 @@ START_TEST(a_parked_read_does_not_fail_for_space)
         start(KEEP, 0, COMPLETE_NEVER);
         b = get_blob(0);
         FAKE_SET(hold, true);
-        r = fetch_read(fetch, b, 0, 4096, answered, &a, &a.wait);
+        r = start_read(&a, b, 0, 4096);
         ck_assert_int_eq(r, FETCH_PENDING);
         ck_assert_int_eq(await(&off, fetch_set_offline(fetch, true, true, answered, &off)), 0);
         fs_free = KEEP - 1;
