@@ -227,7 +227,7 @@ static int find_place(struct locate *l)
                 r = allowed_here(l);
                 if (r == 0)
                         return 0;
-                if (l->worst == 0)
+                if (l->worst == 0 || r == FETCH_E_LIMIT) /* it has it, whatever others say */
                         l->worst = r;
         }
 }

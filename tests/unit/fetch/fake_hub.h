@@ -38,6 +38,7 @@ static struct fake {
         int revision_result;   /* of an info that asks for a revision */
         unsigned info_failures; /* so many infos are answered with HUB_E_UNREACHABLE first */
         char failing[REPO_NAME_MAX + 1]; /* infos of this one are answered with HUB_E_UNREACHABLE */
+        char gone[REPO_NAME_MAX + 1];    /* this one's files are answered with HUB_E_ABSENT */
         char renamed[REPO_NAME_MAX + 1];
         char nested_ref[REVISION_MAX + 1]; /* listed among the refs, besides main */
         char sha[COMMIT_HEX + 1];
@@ -235,7 +236,7 @@ static void fake_answer_locate(struct fake_call *c)
         pthread_mutex_lock(&fake.lock);
         fake.locates++;
         fake.full += c->how == HUB_LOCATE_FULL;
-        r = fake.suspended ? -ECANCELED : fake.locate_result;
+        r = fake.suspended ? -ECANCELED : strcmp(c->name, fake.gone) == 0 ? HUB_E_ABSENT : fake.locate_result;
         at.size = fake.files[c->file].size + fake.lie;
         strcpy(at.etag, fake.files[c->file].etag);
         free(at.url);
@@ -425,7 +426,8 @@ int hub_locate(struct hub *h, enum repo_type type, const char *name, const char 
                 fake.anew++;
                 pthread_mutex_unlock(&fake.lock);
         }
-        (void)h, (void)type, (void)name, (void)sha, (void)deadline, (void)ret_call;
+        (void)h, (void)type, (void)sha, (void)deadline, (void)ret_call;
+        strcpy(c.name, name);
         return fake_submit(&c);
 }
 

@@ -405,20 +405,43 @@ START_TEST(small_files_come_along_within_the_limit)
 }
 END_TEST
 
+static void know_other_repo(void)
+{
+        struct repo repo;
+
+        ck_assert_int_eq(ask_repo("Many/r1"), 0);
+        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "Many/r1", &repo), 0);
+        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+}
+
+/* One repo of the blob is gone, which says nothing of it where the other may not bring it now. */
+START_TEST(a_limit_is_not_told_as_absent)
+{
+        struct blob *small, *other;
+
+        start(0, 300500, COMPLETE_NEVER);
+        small = get_blob(1);
+        other = get_blob(2);
+        know_other_repo();
+        FAKE_COPY(gone, "Org/Name");
+        ck_assert_int_eq(do_open(small), 0); /* 700, of the other repo */
+        ck_assert_int_eq(do_open(other), FETCH_E_LIMIT);
+        blob_unref(small);
+        blob_unref(other);
+}
+END_TEST
+
 /* The same files in another repo, which has its own hour. */
 START_TEST(another_repo_of_the_blob_may_bring_it)
 {
         struct blob *small, *other;
-        struct repo repo;
 
         start(0, 300500, COMPLETE_NEVER);
         small = get_blob(1);
         other = get_blob(2);
         ck_assert_int_eq(do_open(small), 0); /* 700, with the answer */
         ck_assert_int_eq(do_open(other), FETCH_E_LIMIT);
-        ck_assert_int_eq(ask_repo("Many/r1"), 0);
-        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "Many/r1", &repo), 0);
-        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
+        know_other_repo();
         ck_assert_int_eq(do_open(other), 0);
         ck_assert_int_eq(do_read(other, 0, UINT64_MAX), 0);
         blob_unref(small);
@@ -450,6 +473,7 @@ int main(void)
         tcase_add_test(t, more_than_a_repo_may_bring_is_not_opened);
         tcase_add_test(t, what_is_open_is_read_and_not_completed);
         tcase_add_test(t, small_files_come_along_within_the_limit);
+        tcase_add_test(t, a_limit_is_not_told_as_absent);
         tcase_add_test(t, another_repo_of_the_blob_may_bring_it);
         suite_add_tcase(s, t);
         r = srunner_create(s);
