@@ -167,21 +167,26 @@ bool fill_limit_allows(struct filler *fl, int64_t repo, struct blob *b)
         return blob_size(b) - blob_held_bytes(b) <= left;
 }
 
-static void refuse(struct filler *fl, const struct repo *repo, const char *path)
+/* In the name of @repo, the first that lists it. */
+static void refuse(struct filler *fl, int64_t repo, struct blob *b)
 {
+        char name[FETCH_REPO_TEXT], path[ENTRY_PATH_MAX + 1];
+
         lock_take(&fl->lock);
-        limit_refuse(&fl->limit, repo->id, clock_ms());
+        limit_refuse(&fl->limit, repo, clock_ms());
         lock_drop(&fl->lock);
-        log_ratelimited(LOG_LEVEL_WARN,
-                        "%s/%s: %s is not opened: with it the repo would bring more than --max-fetch in this hour",
-                        repo_type_plural(repo->type), repo->name, path);
+        if (fill_name_place(fl, blob_id(b), name, path))
+                log_ratelimited(LOG_LEVEL_WARN,
+                                "%s: %s is not opened: with it the repo would bring more than --max-fetch in this hour",
+                                name, path);
 }
 
 int fill_check_limit(struct filler *fl, struct blob *b)
 {
-        struct repo repo, first;
+        struct repo repo;
         struct commit commit = {};
         struct entry entry = {};
+        int64_t first = 0;
         unsigned n = 0;
 
         if (fl->o.max_fetch == 0)
@@ -191,11 +196,11 @@ int fill_check_limit(struct filler *fl, struct blob *b)
                 if (fill_limit_allows(fl, repo.id, b))
                         return 0;
                 if (n++ == 0)
-                        first = repo;
+                        first = repo.id;
         }
         if (n == 0)
                 return 0;
-        refuse(fl, &first, entry.path);
+        refuse(fl, first, b);
         return FETCH_E_LIMIT;
 }
 

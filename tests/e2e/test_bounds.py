@@ -107,6 +107,17 @@ def test_a_crawler_does_not_pull_the_hub(wfs: Weightfs, hub: Hub) -> None:
         assert sha256(snapshot / name) == content.sha256
 
 
+def test_a_refused_file_is_named_as_its_repo_has_it(wfs: Weightfs, hub: Hub) -> None:
+    """The same bytes have another name in another repo, which may not bring them either."""
+    for repo, name in ("org/one", "a.bin"), ("org/two", "b.bin"):
+        hub.add_repo("model", repo).commit({name: Synthetic(2 * MIB, 80)})
+    wfs.start("--max-fetch", "1M")
+    paths = [wfs.snapshot("org/one") / "a.bin", wfs.snapshot("org/two") / "b.bin"]
+    assert [outcome(path) for path in paths] == ["EDQUOT"] * 2
+    said = re.findall(r"models/org/(\S+) (\S+) is not opened", wfs.log.read_text())
+    assert said == [("one:", "a.bin")] * len(said) and said
+
+
 @pytest.mark.parametrize("option, said", [
     ("--max-fetch=lots", "--max-fetch: 'lots' is not a size; write 0, 500M, 20G or 1T"),
     ("--max-fetch=5%", "--max-fetch: '5%' is not a size"),
