@@ -26,7 +26,7 @@ struct locate {
         unsigned tries;
         bool full; /* not short of where the file is */
         bool anew; /* what came before was wrong */
-        bool limited; /* nobody reads: a repo that has brought what it may is not asked */
+        bool limited; /* nobody reads, nor waits for a switch: a repo that has brought what it may is not asked */
         int worst; /* the answer when no place is left */
         struct repo repo;
         struct commit commit;
@@ -280,7 +280,7 @@ void fill_locate_locked(struct filler *fl, struct fill *f, uint64_t now_ms)
         l->fill = f;
         l->full = f->locate_full;
         l->anew = f->hash_failures > 0;
-        l->limited = fl->o.max_fetch > 0 && list_empty(&f->reads) && list_empty(&f->wholes);
+        l->limited = fl->o.max_fetch > 0 && list_empty(&f->reads) && list_empty(&f->wholes) && !f->before_shut;
         l->deadline = now_ms + (uint64_t)fl->o.lookup_deadline_s * 1000;
         f->locating = true;
         fl->locating++;

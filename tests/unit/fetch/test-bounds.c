@@ -44,6 +44,15 @@ static void await_complete(struct blob *b)
         ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
 }
 
+/* Not as long as the deadlines are. */
+static void await_answer(struct answer *a)
+{
+        for (int i = 0; i < 500 && answer_count(a) == 0; i++)
+                usleep(10000);
+        ck_assert_int_eq(answer_count(a), 1);
+        ck_assert_int_eq(await(a, FETCH_PENDING), 0);
+}
+
 /* ---- space ---- */
 
 START_TEST(below_the_kept_nothing_is_filled)
@@ -223,11 +232,36 @@ START_TEST(a_switch_goes_through)
         usleep(300000);
         FAKE_SET(hold, false);
         ck_assert_int_eq(await(&a, r), 0);
-        for (int i = 0; i < 500 && answer_count(&off) == 0; i++)
-                usleep(10000);
-        ck_assert_int_eq(answer_count(&off), 1);
-        ck_assert_int_eq(await(&off, FETCH_PENDING), 0);
+        await_answer(&off);
         ck_assert_int_eq(blob_held_bytes(b) == fake.files[0].size, _i != 1);
+        blob_unref(b);
+}
+END_TEST
+
+/* Where the file is has to be asked for anew on the way, and nobody waits for it any longer. */
+START_TEST(a_switch_goes_through_a_location_that_expires)
+{
+        struct answer a = ANSWER_INIT, off = ANSWER_INIT;
+        struct blob *b;
+        int r;
+
+        start(0, MB, COMPLETE_NEVER);
+        b = get_blob(0);
+        FAKE_SET(hold, true);
+        r = start_read(&a, b, 0, 4096);
+        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
+                usleep(10000);
+        ck_assert_int_eq(fetch_set_offline(fetch, true, false, answered, &off), FETCH_PENDING);
+        usleep(300000);
+        FAKE_SET(hold_at, MB); /* of the rest, behind what the read brings */
+        FAKE_SET(hold, false);
+        ck_assert_int_eq(await(&a, r), 0);
+        usleep(300000);
+        FAKE_SET(range_result, HUB_E_EXPIRED);
+        FAKE_SET(range_failures, 1);
+        FAKE_SET(hold_at, UINT64_MAX);
+        await_answer(&off);
+        ck_assert_uint_eq(blob_held_bytes(b), fake.files[0].size);
         blob_unref(b);
 }
 END_TEST
@@ -292,10 +326,8 @@ START_TEST(a_pull_passes_what_waits_for_space)
         want_many_along();
         usleep(500000);
         r = fetch_whole(fetch, b, answered, &a, &a.wait);
-        for (int i = 0; i < 500 && answer_count(&a) == 0; i++)
-                usleep(10000);
-        ck_assert_int_eq(answer_count(&a), 1);
-        ck_assert_int_eq(await(&a, r), 0);
+        ck_assert_int_eq(r, FETCH_PENDING);
+        await_answer(&a);
         blob_unref(b);
 }
 END_TEST
@@ -466,6 +498,7 @@ int main(void)
         tcase_add_test(t, what_begins_counts_at_once);
         tcase_add_test(t, a_file_system_that_does_not_tell_is_tried);
         tcase_add_loop_test(t, a_switch_goes_through, 0, 3);
+        tcase_add_test(t, a_switch_goes_through_a_location_that_expires);
         tcase_add_test(t, a_parked_read_does_not_fail_for_space);
         tcase_add_test(t, a_pull_passes_what_waits_for_space);
         tcase_add_test(t, nothing_is_kept_unless_it_is_asked_for);
