@@ -41,3 +41,37 @@ static int do_open(struct blob *b)
 
         return await(&a, fetch_open(fetch, b, answered, &a, &a.wait));
 }
+
+__attribute__((unused)) static void await_complete(struct blob *b)
+{
+        for (int i = 0; i < 1000 && blob_state(b) != BLOB_COMPLETE; i++)
+                usleep(10000);
+        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
+}
+
+/* Not as long as the deadlines are. */
+__attribute__((unused)) static void await_answer(struct answer *a)
+{
+        for (int i = 0; i < 500 && answer_count(a) == 0; i++)
+                usleep(10000);
+        ck_assert_int_eq(answer_count(a), 1);
+        ck_assert_int_eq(await(a, FETCH_PENDING), 0);
+}
+
+/* Reads a little of it, and waits for what comes along: then nothing is fetched but what is asked for. */
+__attribute__((unused)) static void touch(struct blob *b)
+{
+        struct blob *along = get_blob(2);
+
+        ck_assert_int_eq(do_read(b, 8 << 20, (8 << 20) + 1), 0);
+        await_complete(along);
+        blob_unref(along);
+}
+
+/* A range is on its way, and held. */
+__attribute__((unused)) static void await_range(void)
+{
+        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
+                usleep(10000);
+        ck_assert_uint_eq(FAKE_GET(held), 1);
+}

@@ -1,5 +1,5 @@
 /*
- * fetch/fill_bounds.c: space that is kept free, and what a repo brings in an hour.
+ * fetch/fill_bounds.c: space that is kept free. What a repo brings in an hour: test-bounds-hour.c.
  */
 #include "blobs.h"
 
@@ -35,22 +35,6 @@ static void start(uint64_t keep, uint64_t max_fetch, enum fetch_complete complet
         fs_size = 10000 * MB;
         fs_free_then = 0;
         reopen();
-}
-
-static void await_complete(struct blob *b)
-{
-        for (int i = 0; i < 1000 && blob_state(b) != BLOB_COMPLETE; i++)
-                usleep(10000);
-        ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
-}
-
-/* Not as long as the deadlines are. */
-static void await_answer(struct answer *a)
-{
-        for (int i = 0; i < 500 && answer_count(a) == 0; i++)
-                usleep(10000);
-        ck_assert_int_eq(answer_count(a), 1);
-        ck_assert_int_eq(await(a, FETCH_PENDING), 0);
 }
 
 /* ---- space ---- */
@@ -154,10 +138,10 @@ START_TEST(what_is_under_way_comes)
 
         start(KEEP, 0, COMPLETE_NEVER);
         b = get_blob(0);
+        touch(b);
         FAKE_SET(hold, true);
         r = start_read(&first, b, 0, 4096);
-        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
-                usleep(10000);
+        await_range();
         fs_free = KEEP - 1;
         ck_assert_int_eq(r, FETCH_PENDING);
         usleep(300000);
@@ -184,8 +168,7 @@ START_TEST(what_begins_counts_at_once)
         FAKE_SET(hold, true);
         fs_free_then = KEEP + 3 * MB; /* another blob takes what it was let in for */
         r = fetch_whole(fetch, b, answered, &a, &a.wait);
-        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
-                usleep(10000);
+        await_range();
         usleep(100000);
         fetch_get_status(fetch, &st);
         ck_assert_uint_ge(st.transfers, 1);
@@ -223,10 +206,10 @@ START_TEST(a_switch_goes_through)
 
         start(KEEP, _i == 2 ? MB : 0, COMPLETE_NEVER);
         b = get_blob(0);
+        touch(b);
         FAKE_SET(hold, true);
         r = start_read(&a, b, 0, 4096);
-        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
-                usleep(10000);
+        await_range();
         fs_free = room[_i];
         ck_assert_int_eq(fetch_set_offline(fetch, true, false, answered, &off), FETCH_PENDING);
         usleep(300000);
@@ -234,34 +217,6 @@ START_TEST(a_switch_goes_through)
         ck_assert_int_eq(await(&a, r), 0);
         await_answer(&off);
         ck_assert_int_eq(blob_held_bytes(b) == fake.files[0].size, _i != 1);
-        blob_unref(b);
-}
-END_TEST
-
-/* Where the file is has to be asked for anew on the way, and nobody waits for it any longer. */
-START_TEST(a_switch_goes_through_a_location_that_expires)
-{
-        struct answer a = ANSWER_INIT, off = ANSWER_INIT;
-        struct blob *b;
-        int r;
-
-        start(0, MB, COMPLETE_NEVER);
-        b = get_blob(0);
-        FAKE_SET(hold, true);
-        r = start_read(&a, b, 0, 4096);
-        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
-                usleep(10000);
-        ck_assert_int_eq(fetch_set_offline(fetch, true, false, answered, &off), FETCH_PENDING);
-        usleep(300000);
-        FAKE_SET(hold_at, MB); /* of the rest, behind what the read brings */
-        FAKE_SET(hold, false);
-        ck_assert_int_eq(await(&a, r), 0);
-        usleep(300000);
-        FAKE_SET(range_result, HUB_E_EXPIRED);
-        FAKE_SET(range_failures, 1);
-        FAKE_SET(hold_at, UINT64_MAX);
-        await_answer(&off);
-        ck_assert_uint_eq(blob_held_bytes(b), fake.files[0].size);
         blob_unref(b);
 }
 END_TEST
@@ -360,127 +315,6 @@ START_TEST(the_lesser_of_part_and_size_is_kept)
 }
 END_TEST
 
-/* ---- a repo's hour ---- */
-
-/* The one repo that is told of; false: none is. */
-static bool told(struct fetch_limit *ret)
-{
-        struct fetch_limit *limits;
-        size_t count;
-
-        ck_assert_int_eq(fetch_get_limits(fetch, &limits, &count), 0);
-        ck_assert_uint_le(count, 1);
-        if (count == 1)
-                *ret = limits[0];
-        free(limits);
-        return count == 1;
-}
-
-START_TEST(more_than_a_repo_may_bring_is_not_opened)
-{
-        struct blob *b, *small, *along;
-        struct fetch_limit limit;
-
-        start(0, MB, COMPLETE_NEVER);
-        b = get_blob(0);
-        small = get_blob(1);
-        along = get_blob(2);
-        ck_assert(!told(&limit));
-        ck_assert_int_eq(do_open(small), 0);
-        ck_assert_int_eq(do_read(small, 0, 700), 0);
-        await_complete(along); /* 300,000 bytes are within it */
-        ck_assert_int_eq(do_open(b), FETCH_E_LIMIT);
-        ck_assert(told(&limit));
-        ck_assert_str_eq(limit.repo, "models/Org/Name");
-        ck_assert_uint_eq(limit.bytes, 700 + 300000);
-        ck_assert_uint_eq(limit.refused, 1);
-        ck_assert_uint_le(limit.left_s, 3600);
-        ck_assert_uint_ge(limit.left_s, 3500);
-        ck_assert_int_eq(do_whole(b), 0); /* who pulls is neither limited nor counted */
-        ck_assert_int_eq(do_open(b), 0);
-        ck_assert(told(&limit));
-        ck_assert_uint_eq(limit.bytes, 700 + 300000);
-        blob_unref(b);
-        blob_unref(small);
-        blob_unref(along);
-}
-END_TEST
-
-/* A refusal in a page fault would kill the reader; but nothing is added to what he reads. */
-START_TEST(what_is_open_is_read_and_not_completed)
-{
-        struct blob *b;
-
-        start(0, MB, COMPLETE_TOUCHED);
-        b = get_blob(0);
-        ck_assert_int_eq(do_read(b, 0, 4096), 0);
-        usleep(500000);
-        ck_assert_uint_lt(blob_held_bytes(b), 4 * MB);
-        ck_assert_int_eq(do_read(b, 11 * MB, 11 * MB + 1), 0);
-        blob_unref(b);
-}
-END_TEST
-
-START_TEST(small_files_come_along_within_the_limit)
-{
-        struct blob *small, *along;
-
-        start(0, 299999, COMPLETE_NEVER);
-        small = get_blob(1);
-        along = get_blob(2);
-        ck_assert_int_eq(do_read(small, 0, 700), 0);
-        await_complete(small);
-        usleep(300000);
-        ck_assert_uint_eq(blob_held_bytes(along), 0);
-        blob_unref(small);
-        blob_unref(along);
-}
-END_TEST
-
-static void know_other_repo(void)
-{
-        struct repo repo;
-
-        ck_assert_int_eq(ask_repo("Many/r1"), 0);
-        ck_assert_int_eq(catalog_repo_find(ix.catalog, REPO_MODEL, "Many/r1", &repo), 0);
-        ck_assert_int_eq(ask_revision(repo.id, "main"), 0);
-}
-
-/* One repo of the blob is gone, which says nothing of it where the other may not bring it now. */
-START_TEST(a_limit_is_not_told_as_absent)
-{
-        struct blob *small, *other;
-
-        start(0, 300500, COMPLETE_NEVER);
-        small = get_blob(1);
-        other = get_blob(2);
-        know_other_repo();
-        FAKE_COPY(gone, "Org/Name");
-        ck_assert_int_eq(do_open(small), 0); /* 700, of the other repo */
-        ck_assert_int_eq(do_open(other), FETCH_E_LIMIT);
-        blob_unref(small);
-        blob_unref(other);
-}
-END_TEST
-
-/* The same files in another repo, which has its own hour. */
-START_TEST(another_repo_of_the_blob_may_bring_it)
-{
-        struct blob *small, *other;
-
-        start(0, 300500, COMPLETE_NEVER);
-        small = get_blob(1);
-        other = get_blob(2);
-        ck_assert_int_eq(do_open(small), 0); /* 700, with the answer */
-        ck_assert_int_eq(do_open(other), FETCH_E_LIMIT);
-        know_other_repo();
-        ck_assert_int_eq(do_open(other), 0);
-        ck_assert_int_eq(do_read(other, 0, UINT64_MAX), 0);
-        blob_unref(small);
-        blob_unref(other);
-}
-END_TEST
-
 int main(void)
 {
         Suite *s = suite_create("bounds");
@@ -498,16 +332,10 @@ int main(void)
         tcase_add_test(t, what_begins_counts_at_once);
         tcase_add_test(t, a_file_system_that_does_not_tell_is_tried);
         tcase_add_loop_test(t, a_switch_goes_through, 0, 3);
-        tcase_add_test(t, a_switch_goes_through_a_location_that_expires);
         tcase_add_test(t, a_parked_read_does_not_fail_for_space);
         tcase_add_test(t, a_pull_passes_what_waits_for_space);
         tcase_add_test(t, nothing_is_kept_unless_it_is_asked_for);
         tcase_add_test(t, the_lesser_of_part_and_size_is_kept);
-        tcase_add_test(t, more_than_a_repo_may_bring_is_not_opened);
-        tcase_add_test(t, what_is_open_is_read_and_not_completed);
-        tcase_add_test(t, small_files_come_along_within_the_limit);
-        tcase_add_test(t, a_limit_is_not_told_as_absent);
-        tcase_add_test(t, another_repo_of_the_blob_may_bring_it);
         suite_add_tcase(s, t);
         r = srunner_create(s);
         srunner_run_all(r, CK_ENV);
