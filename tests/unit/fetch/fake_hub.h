@@ -53,6 +53,7 @@ static struct fake {
         bool hold;             /* ranges wait before their first byte */
         uint64_t hold_at;      /* ranges of files[0] wait before this byte, and behind it */
         bool hold_names;       /* infos wait */
+        unsigned let_go;       /* of those that wait */
         bool suspended;
         bool scarce;           /* few questions are left in the window */
         /* what it was asked */
@@ -156,8 +157,10 @@ static bool fake_wait(const bool *hold)
 
         pthread_mutex_lock(&fake.lock);
         fake.held++;
-        while (*hold && !fake.suspended)
+        while (*hold && !fake.suspended && fake.let_go == 0)
                 pthread_cond_wait(&fake.changed, &fake.lock);
+        if (*hold && fake.let_go > 0)
+                fake.let_go--;
         fake.held--;
         suspended = fake.suspended;
         pthread_mutex_unlock(&fake.lock);
