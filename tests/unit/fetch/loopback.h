@@ -138,11 +138,10 @@ static inline void *loopback_accept(void *arg)
                 if (!c)
                         abort();
                 c->l = l;
-                c->number = l->connections;
+                c->number = l->connections++; /* before it can answer */
                 l->fds[c->number] = fd;
                 if (pthread_create(&l->threads[c->number], NULL, loopback_serve, c) != 0)
                         abort();
-                l->connections++;
         }
 }
 
