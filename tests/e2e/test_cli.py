@@ -306,7 +306,7 @@ def test_status(term: Terminal, wfs: Weightfs, hub: Hub) -> None:
     text = term("status", wfs.mnt).stdout
     for line in (rf"mount        {wfs.mnt}", rf"daemon       pid {term.daemon}, version \S+, since .*",
                  rf"hub          {hub.endpoint}", r"network      online since .*",
-                 rf"store        {wfs.store}, .* free", r"passthrough  (yes|no: .*)"):
+                 rf"store        {wfs.store}, .* free, .* kept so \(--keep-free\)", r"passthrough  (yes|no: .*)"):
         assert re.search(f"^{line}$", text, re.M), (line, text)
     assert term("status", *term.store).stdout.splitlines()[:2] == text.splitlines()[:2]
     hub.down()
