@@ -6,10 +6,11 @@
  * |------------------------|-----------------------------------------------------------------------------|
  * | above twice the kept   | everything                                                                  |
  * | above the kept         | what somebody waits for, if all of it fits when it is opened or pulled      |
- * | below                  | nothing: who waits gets -ENOSPC once nothing of the blob is on its way      |
+ * | below                  | what a read waits for; who opens or pulls gets -ENOSPC, once nothing of the |
+ * |                        | blob is on its way                                                          |
  *
- * A file of which more is missing than its repo may bring is not opened. One that is open is read to its end,
- * since a refusal in a page fault would kill the reader; what nobody waits for ends at the limit. Who asks for
+ * A file of which more is missing than its repo may bring is not opened. One that is open is read to its end in
+ * either case, since a refusal in a page fault would kill the reader; what nobody waits for ends at the limit. Who asks for
  * the whole of a file (pull) is a person, and is neither limited nor counted.
  *
  * What is completed before the gate shuts counts as waited for in both, or the gate would wait for it.
@@ -99,7 +100,6 @@ static void fail_for_space_locked(struct filler *fl, struct list *fills) REQUIRE
                     blob_state(f->blob) != BLOB_FILLING)
                         continue;
                 waits_enlist(&f->opens, -ENOSPC, &fl->answers);
-                waits_enlist(&f->reads, -ENOSPC, &fl->answers);
                 waits_enlist(&f->wholes, -ENOSPC, &fl->answers);
                 if (f->before_shut)
                         fill_give_up_locked(fl, f);
@@ -134,9 +134,11 @@ bool fill_is_short_of_space(const struct filler *fl)
 
 bool fill_is_within_bounds_locked(struct filler *fl, const struct fill *f, enum fill_class class, uint64_t now_ms)
 {
-        bool awaited = class == FILL_DEMAND || class == FILL_AHEAD || (class == FILL_PULL && fill_whole_awaited(f)) ||
+        bool awaited = class == FILL_AHEAD || (class == FILL_PULL && fill_whole_awaited(f)) ||
                        f->before_shut;
 
+        if (class == FILL_DEMAND)
+                return true;
         if (is_kept(fl) && fl->space.room <= (awaited ? 0 : fl->space.keep))
                 return false;
         return awaited || limit_left(&fl->limit, f->repo, now_ms) > 0;

@@ -39,7 +39,7 @@ static void start(uint64_t keep, uint64_t max_fetch, enum fetch_complete complet
 
 /* ---- space ---- */
 
-START_TEST(below_the_kept_nothing_is_filled)
+START_TEST(below_the_kept_nothing_is_begun)
 {
         struct fetch_status st;
         struct blob *b, *other;
@@ -52,7 +52,7 @@ START_TEST(below_the_kept_nothing_is_filled)
         fs_free = KEEP - 1;
         usleep(300000); /* the filler looks five times a second at most */
         ck_assert_int_eq(do_read(b, 0, 4096), 0); /* what is held goes on */
-        ck_assert_int_eq(do_read(b, 8 * MB, 8 * MB + 1), -ENOSPC);
+        ck_assert_int_eq(do_read(b, 8 * MB, 8 * MB + 1), 0); /* and who has it open: an error could kill him */
         ck_assert_int_eq(do_open(b), -ENOSPC);
         ck_assert_int_eq(do_whole(b), -ENOSPC);
         ck_assert_uint_eq(fetch_room(fetch), 0);
@@ -60,7 +60,7 @@ START_TEST(below_the_kept_nothing_is_filled)
         ck_assert(st.short_of_space);
         ck_assert_uint_eq(st.keep_free, KEEP);
         fs_free = 1000 * MB;
-        ck_assert_int_eq(do_read(b, 8 * MB, 8 * MB + 1), 0); /* it heals by itself */
+        ck_assert_int_eq(do_open(b), 0); /* it heals by itself */
         ck_assert_int_eq(do_whole(other), 0);
         fetch_get_status(fetch, &st);
         ck_assert(!st.short_of_space);
@@ -119,7 +119,6 @@ START_TEST(a_full_store_is_looked_at_now_and_then)
         ck_assert_int_eq(do_read(b, 0, 4096), 0);
         fs_free = KEEP - 1;
         usleep(300000);
-        ck_assert_int_eq(do_read(b, 8 * MB, 8 * MB + 1), -ENOSPC);
         ck_assert_int_eq(do_whole(b), -ENOSPC);
         fs_looks = 0;
         usleep(3000000);
@@ -129,7 +128,7 @@ START_TEST(a_full_store_is_looked_at_now_and_then)
 }
 END_TEST
 
-/* What is on its way counts as gone, and is not given up. */
+/* What is on its way is not given up, nor what a read waits for. */
 START_TEST(what_is_under_way_comes)
 {
         struct answer first = ANSWER_INIT, second = ANSWER_INIT;
@@ -150,7 +149,7 @@ START_TEST(what_is_under_way_comes)
         ck_assert_int_eq(answer_count(&first), 0);
         FAKE_SET(hold, false);
         ck_assert_int_eq(await(&first, r), 0);
-        ck_assert_int_eq(await(&second, FETCH_PENDING), -ENOSPC);
+        ck_assert_int_eq(await(&second, FETCH_PENDING), 0);
         blob_unref(b);
 }
 END_TEST
@@ -324,7 +323,7 @@ int main(void)
 
         tcase_add_checked_fixture(t, setup, teardown);
         tcase_set_timeout(t, 60);
-        tcase_add_test(t, below_the_kept_nothing_is_filled);
+        tcase_add_test(t, below_the_kept_nothing_is_begun);
         tcase_add_test(t, what_does_not_fit_above_the_kept_is_not_opened);
         tcase_add_test(t, what_nobody_waits_for_stops_first);
         tcase_add_test(t, a_full_store_is_looked_at_now_and_then);
