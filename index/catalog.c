@@ -215,6 +215,16 @@ static int first_page_check(const char *path, int fd, const unsigned char h[HEAD
         return 0;
 }
 
+/* Whether a header that names a later version is to be believed: one bit of it may have flipped, while the log has
+ * the page as it was. Then SQLite reads the version (file_prepare()). */
+static bool version_holds(int fd, const unsigned char h[HEADER_BYTES])
+{
+        unsigned char buf[PAGE_BYTES];
+
+        return be32(h + 68) != CATALOG_APPLICATION_ID ||
+               (pread_all(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf) && catalog_page_holds(buf, sizeof(buf), 0));
+}
+
 /* The header and the length; @wal is what may still be missing in the file itself. */
 static int header_check(const char *path, int fd, off_t size, off_t wal, struct errmsg *err)
 {
@@ -240,7 +250,7 @@ static int header_check(const char *path, int fd, off_t size, off_t wal, struct 
                                   "another directory with --state, or move it away",
                                   path);
         /* The log may know better, but a schema that this SQLite cannot parse would be "damaged". */
-        if (be32(h + 60) > CATALOG_VERSION)
+        if (be32(h + 60) > CATALOG_VERSION && version_holds(fd, h))
                 return newer(path, be32(h + 60), err);
         page = (uint32_t)h[16] << 8 | h[17];
         if (page == 1)

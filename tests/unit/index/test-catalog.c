@@ -320,6 +320,21 @@ START_TEST(newer_version_in_the_log)
 }
 END_TEST
 
+/* One bit of the file, while the log stays: damage, and no newer version that a person must be asked about. */
+START_TEST(version_flipped_beside_the_log)
+{
+        unsigned char version;
+        CLEANUP_FD int fd = -1;
+
+        make_killed();
+        fd = open(test_path, O_RDWR | O_CLOEXEC);
+        ck_assert_int_eq(pread(fd, &version, 1, 63), 1);
+        version ^= 0x20;
+        ck_assert_int_eq(pwrite(fd, &version, 1, 63), 1);
+        expect_refusal(-EUCLEAN, "damaged");
+}
+END_TEST
+
 START_TEST(newer_version)
 {
         make_closed();
@@ -673,6 +688,7 @@ int main(void)
                 older_version,
                 newer_version,
                 newer_version_in_the_log,
+                version_flipped_beside_the_log,
                 foreign_database,
                 not_a_database,
                 truncated,
