@@ -191,6 +191,13 @@ static void await_infos(unsigned n)
         ck_assert_uint_eq(FAKE_GET(infos), n);
 }
 
+/* A question waits at the hub, which holds them. */
+static void await_held(void)
+{
+        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
+                usleep(10000);
+}
+
 static bool ref_is_at(int64_t repo, const char *name, const char *sha)
 {
         struct ref ref;
@@ -221,8 +228,7 @@ START_TEST(a_hub_that_fails_is_waited_for_once)
         usleep(RESOLVE_ASIDE_MS * 1000 + 100000);
         assert_at_once(repo, "refs/pr/1"); /* the only one that is asked for now */
         assert_at_once(repo, "main");
-        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
-                usleep(10000);
+        await_held();
         FAKE_COPY(sha, OTHER_SHA);
         FAKE_SET(info_result, 0);
         FAKE_SET(hold_names, false);
@@ -242,8 +248,7 @@ START_TEST(a_slow_hub_is_asked_on_with_nobody_waiting)
         FAKE_SET(info_failures, 1); /* the time is over */
         FAKE_SET(hold_names, true);
         ck_assert_int_eq(fetch_revision(fetch, repo, "main", NULL, answered, &a, &a.wait), FETCH_PENDING);
-        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
-                usleep(10000);
+        await_held();
         ck_assert_int_eq(answer_count(&a), 0); /* a hub that seemed well is waited for */
         FAKE_COPY(sha, OTHER_SHA);
         FAKE_SET(hold_names, false);
@@ -293,8 +298,7 @@ START_TEST(a_flight_aside_ends_with_the_network)
         usleep(RESOLVE_ASIDE_MS * 1000 + 100000);
         FAKE_SET(hold_names, true);
         assert_at_once(repo, "main");
-        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
-                usleep(10000);
+        await_held();
         ck_assert_uint_eq(FAKE_GET(held), 1);
         if (_i == 0) { /* else the end of the test is the end */
                 ck_assert_int_eq(await(&off, fetch_set_offline(fetch, true, false, answered, &off)), 0);
