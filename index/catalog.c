@@ -188,6 +188,18 @@ static int unreadable(const char *path, struct errmsg *err, int r)
                           strerror(-r));
 }
 
+/* Whether the seal of the first page holds, in a file of sealed pages. */
+static int first_page_holds(int fd, bool *ret)
+{
+        unsigned char buf[PAGE_BYTES];
+        ssize_t n = pread_all(fd, buf, sizeof(buf), 0);
+
+        if (n < 0)
+                return (int)n;
+        *ret = n == (ssize_t)sizeof(buf) && catalog_page_holds(buf, sizeof(buf), 0);
+        return 0;
+}
+
 /* The first page, in a file that says it is sealed: a flipped bit in it must not make it another program's,
  * newer, or unsealed. */
 static int first_page_check(const char *path, int fd, const unsigned char h[HEADER_BYTES], off_t wal,
@@ -195,20 +207,18 @@ static int first_page_check(const char *path, int fd, const unsigned char h[HEAD
 {
         static const char how[] = "the checksum of its first page does not hold";
         size_t page = (size_t)h[16] << 8 | h[17];
-        unsigned char buf[PAGE_BYTES];
-        bool ours = be32(h + 68) == CATALOG_APPLICATION_ID;
-        ssize_t n;
+        bool ours = be32(h + 68) == CATALOG_APPLICATION_ID, holds = false;
+        int r;
 
         if (!ours && h[20] != CATALOG_SEAL_BYTES)
                 return 0;
         /* what the log is there to mend may be torn */
         if (ours && wal > 0)
                 return h[20] == CATALOG_SEAL_BYTES ? 0 : damaged(path, err, how);
-        n = ours ? pread_all(fd, buf, sizeof(buf), 0) : 0;
-        if (n < 0)
-                return unreadable(path, err, (int)n);
-        if (ours && (page != sizeof(buf) || h[20] != CATALOG_SEAL_BYTES || n != (ssize_t)sizeof(buf) ||
-                     !catalog_page_holds(buf, sizeof(buf), 0)))
+        r = ours ? first_page_holds(fd, &holds) : 0;
+        if (r < 0)
+                return unreadable(path, err, r);
+        if (ours && (page != PAGE_BYTES || h[20] != CATALOG_SEAL_BYTES || !holds))
                 return damaged(path, err, how);
         if (!ours && __builtin_popcount(be32(h + 68) ^ CATALOG_APPLICATION_ID) == 1)
                 return damaged(path, err, how);
@@ -219,10 +229,9 @@ static int first_page_check(const char *path, int fd, const unsigned char h[HEAD
  * the page as it was. Then SQLite reads the version (file_prepare()). */
 static bool version_holds(int fd, const unsigned char h[HEADER_BYTES])
 {
-        unsigned char buf[PAGE_BYTES];
+        bool holds = false;
 
-        return be32(h + 68) != CATALOG_APPLICATION_ID ||
-               (pread_all(fd, buf, sizeof(buf), 0) == (ssize_t)sizeof(buf) && catalog_page_holds(buf, sizeof(buf), 0));
+        return be32(h + 68) != CATALOG_APPLICATION_ID || (first_page_holds(fd, &holds) == 0 && holds);
 }
 
 /* The header and the length; @wal is what may still be missing in the file itself. */
