@@ -103,7 +103,7 @@ static int record_ref(struct flight *f, const struct commit *commit)
         r = catalog_ref_set(ix->catalog, f->repo.id, f->revision, commit->id, clock_wall_s(), &ref);
         if (r != 0)
                 return r > 0 ? -EIO : r;
-        r = ref_store(ix->catalog, ix->store, &f->repo, &ref);
+        r = ref_store(ix->catalog, ix->store, &f->repo, f->revision);
         if (r < 0 && r != -EROFS)
                 log_ratelimited(LOG_LEVEL_WARN, "%s/%s: the ref %s cannot be stored: %s",
                                 repo_type_plural(f->type), f->repo.name, f->revision, errmsg_get(NULL, r));

@@ -85,7 +85,7 @@ static int put_ref(struct index *ix, const struct recheck_name *n)
 
         if (r != 0)
                 return r < 0 ? r : -ENODATA;
-        return ref_store(ix->catalog, ix->store, &n->repo, &ref);
+        return ref_store(ix->catalog, ix->store, &n->repo, name);
 }
 
 static int look_link_again(const struct name_look *x, const struct recheck_name *n, struct name_verdict *ret)

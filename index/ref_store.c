@@ -10,7 +10,7 @@
 
 /* Several threads may be here for one ref. So each asks once more when it has written: whatever was overwritten
  * with what had been true before, the last one to write sees what is true now. */
-int ref_store(struct catalog *c, const struct store *s, const struct repo *repo, const struct ref *ref)
+int ref_store(struct catalog *c, const struct store *s, const struct repo *repo, const char *name)
 {
         char put[COMMIT_HEX + 1] = "";
         struct commit commit;
@@ -18,7 +18,7 @@ int ref_store(struct catalog *c, const struct store *s, const struct repo *repo,
         int r;
 
         for (;;) {
-                r = catalog_ref_find(c, repo->id, ref->name, &now);
+                r = catalog_ref_find(c, repo->id, name, &now);
                 if (r == 0)
                         r = catalog_ref_stands_for(c, &now, &commit);
                 if (r != 0)
@@ -40,7 +40,7 @@ static int store_refs_of(struct blob *b, const struct place_walk *w)
         int r;
 
         while ((r = catalog_ref_keeping_next(c, w->commit.id, ref.name, &ref)) == 0) {
-                r = ref_store(c, b->table->store, &w->repo, &ref);
+                r = ref_store(c, b->table->store, &w->repo, ref.name);
                 if (r < 0)
                         return r;
         }

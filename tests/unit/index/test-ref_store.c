@@ -54,7 +54,7 @@ static struct ref point(const struct commit *commit)
 
 static void store(const struct ref *ref)
 {
-        ASSERT_OK(ref_store(ix.catalog, ix.store, &repo, ref));
+        ASSERT_OK(ref_store(ix.catalog, ix.store, &repo, ref->name));
 }
 
 static void check(const char *sha, int64_t kept)
