@@ -378,9 +378,9 @@ def test_what_was_wrong_is_not_served_again(wfs: Weightfs, hub: Hub) -> None:
     wfs.start()
     path = wfs.snapshot("org/big") / "model.safetensors"
     hub.fault("corrupt", "content", path="*.safetensors", at=1_500_000, times=1)
+    hub.fault("latency", "content", seconds=2)  # the reader is done before the second fetch is
     with path.open("rb") as f:
         assert f.read() != content.read()
-        hub.fault("latency", "content", seconds=2)
         wait_for(lambda: "all of it is fetched once more" in wfs.log.read_text())
         time.sleep(1.1)  # names of what is filling are kept for a second
         assert sha256(path) == content.sha256
