@@ -3,7 +3,8 @@
  * fill_pump.c: the thread that decides. fill_transfer.c: ranges on their way and what becomes of failures.
  * fill_locate.c: where a blob's bytes are. fill_hash.c: hashing on what came. fill_finish.c: syncing,
  * verifying. fill_verdict.c: what was wrong. fill_along.c: small files that come along. fill_next.c: the part
- * that will be read next. fill_bounds.c: space that is kept free, and what a repo may bring.
+ * that will be read next. fill_bounds.c: space that is kept free, and what a repo may bring. fill_gate.c: what
+ * an opening or closing gate means for all of them.
  *
  * Lock order: filler.lock, then a blob's own locks (index/blob.h); gate.lock and the resolver's lock
  * are never held together with any other. No lock is held over a callback, a call of hub.h,
@@ -282,6 +283,12 @@ bool fill_is_within_bounds_locked(struct filler *fl, const struct fill *f, enum 
         REQUIRES(fl->lock);
 /* It comes along, and may not now: it keeps nothing else waiting. */
 bool fill_is_put_off_locked(struct filler *fl, const struct fill *f, uint64_t now_ms) REQUIRES(fl->lock);
+
+/* ---- fill_gate.c ---- */
+
+/* The pump's: one step of closing or opening, for which it gives up the lock. Closing takes several: until what was
+ * begun is done, and all transfers are. */
+void fill_step_gate_locked(struct filler *fl) REQUIRES(fl->lock);
 
 /* ---- fill_pump.c ---- */
 
