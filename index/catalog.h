@@ -191,8 +191,8 @@ int catalog_ref_set(struct catalog *c, int64_t repo, const char *name, int64_t c
                     struct ref *ret);
 /*
  * The commit that @ref stands for where only what is held counts (offline, in a plain cache): its own, unless the one
- * before (kept) can be loaded and its own lacks a file that was held of that. @ref as it was read. 0, CATALOG_E_NONE:
- * the commit was replaced meanwhile.
+ * before (kept) can be loaded and its own lacks a file that was held of that, or weights in the place of those (H4 of
+ * catalog_ref_kept.c). @ref as it was read. 0, CATALOG_E_NONE: the commit was replaced meanwhile.
  */
 int catalog_ref_stands_for(struct catalog *c, const struct ref *ref, struct commit *ret);
 /* The ref with the smallest name above @after ("": the first) that names @commit and still keeps another. */

@@ -10,6 +10,10 @@
  *   H3  It is asked at each lookup, and when a file becomes whole: a file that is lacking is remembered, and looked at
  *       first. Until it is whole nothing else is; then it goes on from there, and once more from the beginning when
  *       nothing follows. So all files of a commit that become whole cost some walks through it, not one each.
+ *   H4  Weights that the new commit has under another name (one file cut into parts, another format) are not held by
+ *       any path that both have. So where large files that were whole are gone and others have come, the new commit's
+ *       whole ones must be a 16th of what is gone: fewer bits for each number make less of it. It costs a walk
+ *       through both, each time; so only commits of up to WEIGHTS_NODES_MAX entries are looked at.
  */
 #include "index/catalog_internal.h"
 
@@ -18,16 +22,27 @@
 
 #define WHOLE "b.state IN (1, 2)" /* blob_state_whole() */
 
-/* The files of a commit by path from a position on, and whether they are whole: positions follow the bytes of paths. */
-#define FILES(state)                                                                                         \
-        "SELECT CASE p.path WHEN '' THEN e.name ELSE p.path || '/' || e.name END, e.pos FROM entry e"        \
+/* H4. A tokenizer's vocabulary is smaller than this, and a data set has more files. */
+#define WEIGHTS "b.size >= 16777216"
+#define WEIGHTS_PART 16
+#define WEIGHTS_NODES_MAX 10000
+
+/* The files of a commit by path from a position on, those that are @which: positions follow the bytes of paths. */
+#define FILES(which)                                                                                         \
+        "SELECT CASE p.path WHEN '' THEN e.name ELSE p.path || '/' || e.name END, e.pos, b.size FROM entry e" \
         " CROSS JOIN entry p ON p.commit_id = e.commit_id AND p.pos = e.parent"                              \
-        " CROSS JOIN blob b ON b.id = e.blob WHERE e.commit_id = ?1 AND e.pos >= ?2 AND " state              \
+        " CROSS JOIN blob b ON b.id = e.blob WHERE e.commit_id = ?1 AND e.pos >= ?2 AND " which              \
         " ORDER BY e.pos"
+
+/* Bytes of all large files of a commit that are @which: total() cannot overflow, whatever sizes a hub lists. */
+#define BYTES(which)                                                                                         \
+        "SELECT CAST(total(b.size) AS INTEGER) FROM entry e CROSS JOIN blob b ON b.id = e.blob"                      \
+        " WHERE e.commit_id = ?1 AND " WEIGHTS " AND " which
 
 struct files { /* of one query, one after the other */
         sqlite3_stmt *st;
         uint32_t pos;
+        uint64_t size;
         char path[ENTRY_PATH_MAX + 1];
 };
 
@@ -38,6 +53,7 @@ static int files_next(struct conn *k, struct files *f)
         if (r != 0)
                 return r;
         f->pos = (uint32_t)sqlite3_column_int64(f->st, 1);
+        f->size = (uint64_t)sqlite3_column_int64(f->st, 2);
         return column_text(f->st, 0, f->path, sizeof(f->path));
 }
 
@@ -72,6 +88,54 @@ static int find_lack(struct conn *k, struct lack *at, bool *ret)
         return 0;
 }
 
+/* Bytes of the files of @files, a query FILES(), of commit @of whose paths commit @other does not have at all. */
+static int bytes_only_of(struct conn *k, const char *files, int64_t of, int64_t other, uint64_t *ret)
+{
+        CLEANUP_STMT sqlite3_stmt *st = NULL, *other_st = NULL;
+        struct files here, there;
+        int r, s;
+
+        r = db_query(k, files, PARAMS(P_INT(of), P_INT(0)), &st);
+        if (r == 0)
+                r = db_query(k, FILES("TRUE"), PARAMS(P_INT(other), P_INT(0)), &other_st);
+        if (r < 0)
+                return r;
+        here.st = st;
+        there.st = other_st;
+        s = files_next(k, &there);
+        for (*ret = 0; s >= 0 && (r = files_next(k, &here)) == 0;) {
+                while (s == 0 && strcmp(there.path, here.path) < 0)
+                        s = files_next(k, &there);
+                if (s > 0 || (s == 0 && strcmp(there.path, here.path) > 0))
+                        *ret += here.size;
+        }
+        if (r < 0)
+                return r;
+        return s < 0 ? s : 0;
+}
+
+/* H4. */
+static int lacks_weights(struct conn *k, const struct lack *of, bool *ret)
+{
+        uint64_t gone, come;
+        int64_t nodes, whole;
+        int r = db_number(k, "SELECT max(nodes) FROM commits WHERE id IN (?1, ?2)",
+                          PARAMS(P_INT(of->commit), P_INT(of->kept)), &nodes);
+
+        *ret = false;
+        if (r != 0 || nodes > WEIGHTS_NODES_MAX)
+                return r < 0 ? r : 0;
+        r = bytes_only_of(k, FILES(WHOLE " AND " WEIGHTS), of->kept, of->commit, &gone);
+        if (r < 0 || gone == 0)
+                return r;
+        r = bytes_only_of(k, FILES("NOT " WHOLE " AND " WEIGHTS), of->commit, of->kept, &come);
+        if (r < 0 || come < gone / WEIGHTS_PART)
+                return r;
+        r = db_number(k, BYTES(WHOLE), PARAMS(P_INT(of->commit)), &whole);
+        *ret = r == 0 && (uint64_t)whole < gone / WEIGHTS_PART;
+        return r;
+}
+
 /* H3. @known: what was found before, of whatever commits; and what is found now. */
 static int lacks(struct conn *k, const struct ref *ref, struct lack *known, bool *ret)
 {
@@ -84,7 +148,8 @@ static int lacks(struct conn *k, const struct ref *ref, struct lack *known, bool
                 if (r < 0 || *ret)
                         return r;
         }
-        return find_lack(k, known, ret);
+        r = find_lack(k, known, ret);
+        return r < 0 || *ret ? r : lacks_weights(k, known, ret);
 }
 
 /* A commit that is gone (replaced by one that knows more of it) is not usable. */

@@ -198,3 +198,29 @@ def test_a_ref_that_moved_stands_for_what_is_held(wfs: Weightfs, hub: Hub) -> No
     wait_for(lambda: wfs.status()["hub"]["offline"], 5)
     assert main.read_text() == second
     assert sha256(wfs.snapshot("org/m") / "model.safetensors") == new.sha256
+
+
+def test_weights_under_another_name_do_not_take_the_held_ones_away(wfs: Weightfs, hub: Hub) -> None:
+    """The newer commit has another format: until that is read, what was held is loaded offline."""
+    old, new = Synthetic(20 * MIB, 1), Synthetic(18 * MIB, 2)
+    repo = hub.add_repo("model", "org/m")
+    first = repo.commit({"config.json": "{}", "pytorch_model.bin": old})
+    wfs.start("--complete", "never")
+    wfs.command("pull", "--state", wfs.state, "org/m")
+    wfs.stop()
+    second = repo.commit({"model.safetensors": new, "pytorch_model.bin": None})
+    edit_catalogue(wfs.state / "catalogue.sqlite", "UPDATE ref SET checked = 1")
+
+    wfs.start("--complete", "never")
+    main = wfs.repo("org/m") / "refs/main"
+    assert main.read_text() == second
+    assert os.listdir(wfs.snapshot("org/m")) == ["config.json", "model.safetensors"]
+    assert (wfs.stored("org/m") / "refs/main").read_text() == first
+    wfs.command("offline", "on", wfs.mnt)
+    wait_for(lambda: main.read_text() == first, 5)
+    assert sha256(wfs.snapshot("org/m") / "pytorch_model.bin") == old.sha256
+    wfs.command("offline", "off", wfs.mnt)
+    wait_for(lambda: not wfs.status()["hub"]["offline"], 5)
+    assert sha256(wfs.repo("org/m") / "snapshots" / second / "model.safetensors") == new.sha256
+    wfs.command("offline", "on", wfs.mnt)
+    wait_for(lambda: main.read_text() == second, 5)

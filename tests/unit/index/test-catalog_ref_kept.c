@@ -108,6 +108,96 @@ START_TEST(a_file_that_the_new_commit_has_no_more)
 }
 END_TEST
 
+#define MIB (UINT64_C(1) << 20)
+
+/* Commit @sha with a small file that is held and the large ones @paths of content @content and after, each of @size. */
+static struct commit put_weights(unsigned sha, unsigned content, uint64_t size, const char *const *paths)
+{
+        char etags[8][ETAG_MAX + 1];
+        struct listed_file files[8] = { { "config.json", etag(1), 10 } };
+        size_t count = 1;
+
+        strcpy(etags[0], etag(1));
+        files[0].etag = etags[0];
+        for (; *paths; paths++, count++) {
+                strcpy(etags[count], etag(content++));
+                files[count] = (struct listed_file){ *paths, etags[count], size };
+        }
+        return put_files(repo.id, sha, true, files, count);
+}
+
+#define PATHS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+/* One commit of which all is held, and then another. */
+static void weights_move(const struct commit *one, unsigned first, unsigned count, const struct commit *two)
+{
+        point(one);
+        hold(1, true);
+        for (unsigned i = 0; i < count; i++)
+                hold(first + i, true);
+        point(two);
+        ck_assert_int_eq(ref.kept, one->id);
+}
+
+START_TEST(weights_under_another_name)
+{
+        struct commit one = put_weights(1, 10, 400 * MIB, PATHS("model.bin"));
+        struct commit two = put_weights(2, 20, 399 * MIB, PATHS("model.safetensors", "onnx/model.onnx"));
+
+        weights_move(&one, 10, 1, &two);
+        stands_for(&one);
+        hold(20, true);
+        stands_for(&two);
+        hold(20, false);
+        hold(21, true); /* whichever is read */
+        stands_for(&two);
+}
+END_TEST
+
+START_TEST(weights_in_parts)
+{
+        struct commit one = put_weights(1, 10, 2400 * MIB, PATHS("model.bin"));
+        struct commit two = put_weights(2, 20, 100 * MIB, PATHS("1", "2", "3", "4", "5", "6"));
+
+        weights_move(&one, 10, 1, &two);
+        stands_for(&one);
+        hold(20, true); /* 100 of 2,400 */
+        stands_for(&one);
+        hold(23, true);
+        stands_for(&two);
+}
+END_TEST
+
+/* Nothing takes the place of what is gone: a ref does not stay where it was for good. */
+START_TEST(weights_that_nothing_replaces)
+{
+        struct commit one = put_weights(1, 10, 400 * MIB, PATHS("a", "model.bin"));
+        struct commit two = put_weights(2, 10, 400 * MIB, PATHS("a", "z"));
+        struct commit three = put_weights(3, 30, 16 * MIB, PATHS("small"));
+        struct commit four = put_weights(4, 40, 16 * MIB - 1, PATHS("1", "2", "3", "4"));
+
+        weights_move(&one, 10, 2, &two);
+        stands_for(&two); /* "a" is held, and large */
+        weights_move(&one, 10, 2, &three);
+        stands_for(&three);
+        weights_move(&one, 10, 2, &four);
+        stands_for(&four);
+        weights_move(&four, 40, 4, &three); /* these were no weights */
+        stands_for(&three);
+}
+END_TEST
+
+/* A file that both have and nobody read is no replacement. */
+START_TEST(weights_that_were_there_before)
+{
+        struct commit one = put_weights(1, 10, 400 * MIB, PATHS("model.bin", "model.onnx"));
+        struct commit two = put_weights(2, 11, 400 * MIB, PATHS("model.onnx"));
+
+        weights_move(&one, 10, 1, &two);
+        stands_for(&two);
+}
+END_TEST
+
 START_TEST(what_it_stood_for_is_kept_however_often_it_moves)
 {
         struct commit one = put(1, true, 1, 2), two = put(2, true, 3, 4), three = put(3, true, 5, 6);
@@ -307,6 +397,10 @@ int main(void)
         const TTest *const tests[] = { a_ref_moves_on_when_the_new_commit_is_held,
                                        nothing_is_kept_where_nothing_is_held,
                                        a_file_that_the_new_commit_has_no_more,
+                                       weights_under_another_name,
+                                       weights_in_parts,
+                                       weights_that_nothing_replaces,
+                                       weights_that_were_there_before,
                                        what_it_stood_for_is_kept_however_often_it_moves,
                                        back_to_what_is_kept,
                                        a_commit_before_that_is_not_usable,
