@@ -13,7 +13,8 @@
  *   T2  A descriptor that was handed out stays open until the blob is freed.
  *   T3  Where catalogue and store disagree, the store decides: a whole row without a file becomes
  *       filling; a filling row with a final file becomes adopted (also what a crash between link
- *       and catalogue leaves; it is hashed like any adopted blob).
+ *       and catalogue leaves; it is hashed like any adopted blob). So is a complete one whose file was written to
+ *       after it was verified, by its mtime: others have the store in hand, too.
  */
 #include "index/blob_internal.h"
 
@@ -70,6 +71,8 @@ static int settle_whole(struct blob *b, const struct blob_row *row, int *fd)
                 (void)blob_forget_extents(b); /* what is filled must not go into that file (F1) */
         if (r == 0 && row->state == BLOB_COMPLETE)
                 blob_remove_partial(b); /* left by a crash after the last step */
+        if (r == 0)
+                blob_doubt_written(b, row);
         return r;
 }
 

@@ -191,6 +191,9 @@ int blob_quarantine_whole(struct blob *b);
 int blob_find_again(struct blob *b);
 /* The same where the caller holds finish and io. */
 int blob_find_other(struct blob *b);
+/* A complete blob, by @row, whose file was written to after it was verified is adopted from now on: it is hashed
+ * anew. The caller holds finish, or has the blob alone. */
+void blob_doubt_written(struct blob *b, const struct blob_row *row);
 
 /* ---- filling (blob_fill.c) ---- */
 

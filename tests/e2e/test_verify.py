@@ -147,9 +147,63 @@ def adopted(wfs: Weightfs, content: Synthetic, damaged: bool) -> Path:
 
 
 def damage(stored: Path, content: Synthetic) -> None:
+    """As a disk does it: the file's times do not tell."""
+    before = stored.stat()
+    overwrite(stored, content)
+    os.utime(stored, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def overwrite(stored: Path, content: Synthetic) -> None:
     with stored.open("r+b") as f:
         f.seek(AT)
         f.write(bytes([content.read(AT, AT + 1)[0] ^ 1]))
+
+
+@pytest.mark.parametrize("while_it_runs", [False, True])
+@pytest.mark.parametrize("mode", ["background", "strict"])
+def test_what_was_written_to_is_hashed_anew(
+    wfs: Weightfs, content: Synthetic, mode: str, while_it_runs: bool
+) -> None:
+    """A complete file that somebody else changed is not believed, without a run of verify."""
+    wfs.start(f"--verify={mode}")
+    wfs.command("pull", "--state", wfs.state, "org/model")
+    path = wfs.snapshot("org/model") / "model.safetensors"
+    assert sha256(path) == content.sha256
+    stored = wfs.stored("org/model") / "blobs" / content.sha256
+    if not while_it_runs:
+        wfs.stop()
+    time.sleep(1.1)  # times are compared by seconds
+    overwrite(stored, content)
+    if not while_it_runs:
+        wfs.start(f"--verify={mode}")
+    if mode == "background":
+        with path.open("rb") as f:
+            f.read(1)
+        wait_for(lambda: sha256(path) == content.sha256)
+    assert sha256(path) == content.sha256
+    assert "its file was written to after it was verified" in wfs.log.read_text()
+    (verdict,) = verdicts(wfs)
+    assert verdict["outcome"] == "rejected"
+
+
+def test_a_file_that_was_only_touched_is_kept(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
+    wfs.start()
+    wfs.command("pull", "--state", wfs.state, "org/model")
+    wfs.stop()
+    stored = wfs.stored("org/model") / "blobs" / content.sha256
+    time.sleep(1.1)
+    stored.touch()
+    hub.down()
+    wfs.offline()
+    path = wfs.snapshot("org/model") / "model.safetensors"
+    for _ in range(2):
+        assert sha256(path) == content.sha256
+        time.sleep(1.1)
+        wfs.stop()
+        wfs.offline()
+    assert sha256(path) == content.sha256
+    assert wfs.log.read_text().count("its file was written to after it was verified") == 1, "hashed once"
+    assert verdicts(wfs) == []
 
 
 # ---- --verify=strict ----
