@@ -374,7 +374,7 @@ def test_names_below_the_mount(term: Terminal, wfs: Weightfs, corners: Corners, 
     for name in ("x" * 300, "nested/" + "y" * 300, "x\n", "\udcff"):
         with pytest.raises(OSError):
             os.stat(snapshot / name)
-    with pytest.raises(ValueError, match="null byte"):
+    with pytest.raises(ValueError, match="null (byte|character)"):
         os.stat(f"{snapshot}/a\0b")
     assert os.path.samefile(f"{snapshot}/..", snapshot.parent)
     assert os.path.samefile(f"{wfs.mnt}/..", wfs.mnt.parent)
