@@ -5,7 +5,7 @@
  *   gated, disabled, token refused                        EACCES
  *   the hub cannot be reached and nothing held answers    EIO, never ENOENT, never cached
  *   the hash was wrong twice                              EIO
- *   a signal                                              EINTR
+ *   a signal that may ask to break off (asker.h)          EINTR
  *   the store is full, or as full as it may get           ENOSPC
  *   the repo would bring more than it may in an hour      EDQUOT
  */

@@ -4,6 +4,7 @@
 #define LOG_COMPONENT "fs"
 
 #include "fs/internal.h"
+#include "fs/interrupt.h"
 
 #include "base/clock.h"
 
@@ -100,6 +101,8 @@ int fs_new(const struct fs_options *o, struct index *ix, struct fs **ret, struct
         if (fs->mountpoint && fs->source && (fs->mount_options || !o->mount_options))
                 r = workq_new("wfs-reply", REPLY_THREADS, &fs->replies);
         if (r == 0)
+                r = interrupts_new(&request_waiter_ops, &fs->interrupts);
+        if (r == 0)
                 r = notifier_new(fs, &fs->notifier);
         fs->passthrough = passthrough_new();
         if (r == 0 && !fs->passthrough)
@@ -123,7 +126,8 @@ struct fs *fs_free(struct fs *fs)
 {
         if (!fs)
                 return NULL;
-        workq_free(fs->replies);
+        workq_free(fs->replies); /* after which nothing waits */
+        interrupts_free(fs->interrupts);
         notifier_free(fs->notifier);
         if (fs->se) {
                 fuse_session_unmount(fs->se); /* it is: this only gives up the descriptor and the path */

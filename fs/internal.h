@@ -28,6 +28,8 @@
 #define MOMENT 1.0  /* what can, or what an offline switch hides */
 
 struct notifier;
+struct interrupts;
+struct waiter_ops;
 
 struct fs {
         struct fs_options options; /* strings owned */
@@ -39,6 +41,7 @@ struct fs {
         struct fuse_session *se; /* from fs_mount() */
         struct workq *replies;   /* answers what was parked: disk I/O and SQLite reads */
         struct work naming;      /* blobs_name_openers() */
+        struct interrupts *interrupts;
         struct notifier *notifier;
         struct passthrough *passthrough;
         int64_t *declared; /* rows of the declared repos */
@@ -83,6 +86,8 @@ struct request {
         bool asked[ASK_COUNT];
         int answers[ASK_COUNT]; /* meaningful where asked */
 };
+
+extern const struct waiter_ops request_waiter_ops; /* of what waits (interrupt.h) */
 
 /* Answers a request, now or later. Called on session threads and on reply threads. */
 void request_run(struct request *rq);

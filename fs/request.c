@@ -7,8 +7,8 @@
  *
  * Invariants
  *   Q1  Every request is answered exactly once, by the thread that runs its handler to an end.
- *   Q2  An INTERRUPT only cancels the wait; the answer (-ECANCELED) comes the ordinary way. libfuse
- *       calls on_interrupt() with the request's lock held, so the reply thread first takes the
+ *   Q2  An INTERRUPT (interrupt.c) only cancels the wait; the answer (-ECANCELED) comes the ordinary way.
+ *       libfuse calls on_interrupt() with the request's lock held, so the reply thread first takes the
  *       function back (fuse_req_interrupt_func(NULL) waits for that lock), and only then replies.
  *   Q3  No lock of ours is held while fetch/ or libfuse is called, except fs.serving, shared: who
  *       takes it exclusively is the last of the session.
@@ -19,14 +19,16 @@
 
 #include "fs/asker.h"
 #include "fs/internal.h"
+#include "fs/interrupt.h"
 
 struct parked {
         struct request rq;
         struct work work;
+        struct waiter waiter;
         enum question_kind kind; /* that is being asked */
         struct lock lock;
         struct fetch_wait *wait; /* protected by lock; NULL until stored */
-        bool interrupted;        /* protected by lock */
+        bool cancelled;          /* protected by lock */
         atomic_uint refs;
 };
 
@@ -40,18 +42,47 @@ static void parked_unref(struct parked *p)
         free(p);
 }
 
-static void on_interrupt(fuse_req_t req, void *data)
+static void hold_waiter(struct waiter *w)
 {
-        struct parked *p = data;
+        atomic_fetch_add(&CONTAINER_OF(w, struct parked, waiter)->refs, 1);
+}
+
+static void drop_waiter(struct waiter *w)
+{
+        parked_unref(CONTAINER_OF(w, struct parked, waiter));
+}
+
+static void cancel_waiter(struct waiter *w)
+{
+        struct parked *p = CONTAINER_OF(w, struct parked, waiter);
         struct fetch_wait *wait;
 
-        (void)req;
         lock_take(&p->lock);
-        p->interrupted = true;
+        p->cancelled = true;
         wait = p->wait;
         lock_drop(&p->lock);
         if (wait)
                 fetch_cancel(wait);
+}
+
+const struct waiter_ops request_waiter_ops = {
+        .hold = hold_waiter,
+        .drop = drop_waiter,
+        .cancel = cancel_waiter,
+};
+
+static void on_interrupt(fuse_req_t req, void *data)
+{
+        struct parked *p = data;
+
+        interrupts_came(p->rq.fs->interrupts, &p->waiter, fuse_req_ctx(req)->pid);
+}
+
+/* No INTERRUPT is heard any more: the request is about to be answered. */
+static void stop_interrupts(struct parked *p)
+{
+        fuse_req_interrupt_func(p->rq.req, NULL, NULL);
+        interrupts_forget(p->rq.fs->interrupts, &p->waiter);
 }
 
 /* On a reply thread: the question was answered; the handler runs again. */
@@ -61,7 +92,7 @@ static void resume(struct work *w)
 
         struct fs *fs = p->rq.fs;
 
-        fuse_req_interrupt_func(p->rq.req, NULL, NULL);
+        stop_interrupts(p);
         atomic_fetch_sub(&fs->parked, 1);
         pthread_rwlock_rdlock(&fs->serving);
         if (fs->unmounted)
@@ -97,20 +128,21 @@ static struct parked *parked_new(const struct request *rq)
         }
         lock_init(&p->lock);
         list_init(&p->work.node);
+        list_init(&p->waiter.node);
         p->refs = 2;
         return p;
 }
 
-/* Stores the wait handle; an interrupt that came before it is carried out now. */
+/* Stores the wait handle; what was cancelled before it came is so now. */
 static int parked_settle(struct parked *p, struct fetch_wait *wait)
 {
-        bool interrupted;
+        bool cancelled;
 
         lock_take(&p->lock);
         p->wait = wait;
-        interrupted = p->interrupted;
+        cancelled = p->cancelled;
         lock_drop(&p->lock);
-        if (interrupted)
+        if (cancelled)
                 fetch_cancel(wait);
         parked_unref(p);
         return FETCH_PENDING;
@@ -168,7 +200,7 @@ static int ask(struct request *rq, const struct question *q)
         r = put_question(fs, q, p, &wait);
         if (r == FETCH_PENDING)
                 return parked_settle(p, wait);
-        fuse_req_interrupt_func(rq->req, NULL, NULL);
+        stop_interrupts(p);
         atomic_fetch_sub(&fs->parked, 1);
         rq->asked[q->kind] = true;
         rq->answers[q->kind] = r;

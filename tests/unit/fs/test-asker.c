@@ -1,12 +1,15 @@
 /*
- * fs/asker.c: processes of one mount namespace are one asker, those of another are another.
+ * fs/asker.c: processes of one mount namespace are one asker, those of another are another; and which signals
+ * that are pending for a thread mean that it is to break off.
  */
 #include "fs/asker.h"
 
 #include <check.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,6 +66,97 @@ START_TEST(who_cannot_be_looked_at_is_told_by_his_uid)
 }
 END_TEST
 
+static void nothing(int signal)
+{
+        (void)signal;
+}
+
+/* A process in a wait that only what is fatal ends, as of vfork(2), without its shared memory: what else is sent to it stays pending. */
+struct waiting {
+        pid_t pid, keeper; /* which it waits for */
+};
+
+static struct waiting wait_begins(void)
+{
+        struct waiting w;
+        int told[2];
+
+        ck_assert_int_eq(pipe(told), 0);
+        w.pid = fork();
+        ck_assert_int_ge(w.pid, 0);
+        if (w.pid == 0) {
+                for (int s = 1; s < NSIG; s++)
+                        signal(s, nothing);
+                if (syscall(SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, 0) == 0) {
+                        pid_t self = getpid();
+
+                        if (write(told[1], &self, sizeof(self)) == sizeof(self))
+                                for (;;)
+                                        pause();
+                        _exit(0);
+                }
+                _exit(0);
+        }
+        ck_assert_int_eq(read(told[0], &w.keeper, sizeof(w.keeper)), sizeof(w.keeper));
+        close(told[0]);
+        close(told[1]);
+        return w;
+}
+
+static void wait_ends(struct waiting w)
+{
+        ck_assert_int_eq(kill(w.keeper, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(w.pid, NULL, 0), w.pid);
+}
+
+START_TEST(what_only_tells_does_not_break_off)
+{
+        static const int signals[] = { SIGCHLD, SIGWINCH, SIGURG, SIGPROF, SIGVTALRM, SIGIO, SIGTSTP, SIGCONT };
+        struct waiting w = wait_begins();
+
+        ck_assert(!asker_breaks_off(w.pid)); /* none is pending */
+        for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
+                ck_assert_int_eq(kill(w.pid, signals[i]), 0);
+                ck_assert(!asker_breaks_off(w.pid));
+        }
+        ck_assert_int_eq(kill(w.pid, SIGINT), 0);
+        ck_assert(asker_breaks_off(w.pid));
+        wait_ends(w);
+}
+END_TEST
+
+START_TEST(what_asks_to_does)
+{
+        static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGTERM };
+
+        for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
+                struct waiting w = wait_begins();
+
+                ck_assert_int_eq(kill(w.pid, signals[i]), 0);
+                ck_assert(asker_breaks_off(w.pid));
+                wait_ends(w);
+        }
+}
+END_TEST
+
+START_TEST(what_is_blocked_does_not)
+{
+        sigset_t all;
+
+        sigfillset(&all);
+        ck_assert_int_eq(sigprocmask(SIG_BLOCK, &all, NULL), 0);
+        ck_assert_int_eq(kill(getpid(), SIGINT), 0);
+        ck_assert(!asker_breaks_off(getpid()));
+}
+END_TEST
+
+START_TEST(who_cannot_be_looked_at_does)
+{
+        ck_assert(asker_breaks_off(NOBODY));
+        ck_assert(asker_breaks_off(0));
+}
+END_TEST
+
 int main(void)
 {
         Suite *s = suite_create("asker");
@@ -72,6 +166,10 @@ int main(void)
 
         tcase_add_test(t, a_namespace_is_one_asker);
         tcase_add_test(t, who_cannot_be_looked_at_is_told_by_his_uid);
+        tcase_add_test(t, what_only_tells_does_not_break_off);
+        tcase_add_test(t, what_asks_to_does);
+        tcase_add_test(t, what_is_blocked_does_not);
+        tcase_add_test(t, who_cannot_be_looked_at_does);
         suite_add_tcase(s, t);
         r = srunner_create(s);
         srunner_run_all(r, CK_ENV);
