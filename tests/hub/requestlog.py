@@ -117,7 +117,7 @@ class RequestLog:
                     raise TimeoutError(f"{len(found)} of {count} requests after {timeout} s")
                 self._lock.wait(min(left, 0.2))
 
-    def settle(self, timeout: float = 2.0) -> bool:
+    def settle(self, timeout: float = 20.0) -> bool:
         """Wait until no request is being answered; False after `timeout` seconds.
 
         A client may hold the last byte of an answer an instant before the record has its count.
