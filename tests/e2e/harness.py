@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import sqlite3
 import struct
 import subprocess
@@ -169,7 +170,21 @@ class Weightfs:
         return self
 
     def ready(self) -> bool:
-        return mount_device(self.mnt) is not None and (self.state / "control.sock").exists()
+        """Mounted, and commands are heard: a socket that is only there may be of one that was killed."""
+        if mount_device(self.mnt) is None:
+            return False
+        try:
+            folder = os.open(self.state, os.O_PATH)
+        except OSError:
+            return False
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(f"/proc/self/fd/{folder}/control.sock")  # its own path may be too long for an address
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(folder)
 
     @property
     def pid(self) -> int:
