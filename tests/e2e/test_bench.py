@@ -18,7 +18,7 @@ PEERS = ["aria2c", "hf download", "hf-mount", "rclone", "httpdirfs"]
 
 def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(ROOT / "tests/bench/bench.py"), *map(str, arguments)], capture_output=True, text=True,
-                          timeout=100, env=clean_env(WEIGHTFS_BIN=BINARY), check=False)
+                          timeout=400, env=clean_env(WEIGHTFS_BIN=BINARY), check=False)
 
 
 def test_rows_table_and_plot(tmp_path: Path) -> None:
