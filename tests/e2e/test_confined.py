@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import re
@@ -147,16 +148,20 @@ def test_where_the_token_goes(wfs: Weightfs, hub: Hub, tmp_path: Path, elsewhere
     for i, (listener, name) in enumerate(zip(elsewhere, ("127.0.0.1", "localhost", "127.0.0.3"), strict=True)):
         hub.fault("headers", "resolve", path=f"{i}.bin",
                   set={"Location": f"http://{name}:{listener.port}/file?X-Signature=signed-url-of-{i}"})
-    options = ["--log", "all", "--read-deadline", "2", "--lookup-deadline", "3"]
+    options = ["--log", "all", "--read-deadline", "6"]
     if source == "file":
         wfs.start(*options, "--token-file", str(token))
     else:
         wfs.start(*options, env=clean_env(HF_TOKEN=TOKEN))
     assert (wfs.snapshot("org/a") / "config.json").read_text() == "{}"
     sha256(wfs.snapshot("org/a") / "model.safetensors")
-    for i in range(3):
+
+    def read(i: int) -> None:
         with pytest.raises(OSError), (wfs.snapshot("org/a") / f"{i}.bin").open("rb") as f:
             f.read(10)
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:  # each waits for its deadline
+        list(pool.map(read, range(3)))
     with hub.fault("redirect", "info", location=f"http://127.0.0.1:{elsewhere[0].port}/api"), pytest.raises(OSError):
         os.stat(wfs.repo("org/b"))
     assert hub.log.settle()
