@@ -16,7 +16,7 @@ import pytest
 from harness import Weightfs
 from hub.content import Synthetic
 from hub.hub import Hub
-from test_lazy import MIB, sha256
+from test_lazy import MIB, sha256, wait_for
 
 # Loops over names that nobody knows, of every kind that may cost a question, until it is killed.
 FLOOD = """
@@ -79,18 +79,20 @@ def test_lookups_without_end(wfs: Weightfs, hub: Hub) -> None:
     assert (wfs.snapshot("org/known") / "config.json").read_text() == "{}"
     before = wfs.rss_anon_kb()
     hub.log.reset()
+
+    def asked() -> int:
+        return sum(hub.log.count(kind=kind) for kind in ("info", "refs", "tree"))
+
     started = time.monotonic()
     with flooded(wfs) as flood:
         for name, content in files.items():  # names, listings and bytes of what is known
             assert sha256(wfs.snapshot("org/known") / name) == content.sha256
         time.sleep(max(0, started + SECONDS - time.monotonic()))
+        wait_for(lambda: asked() > 60 and wfs.status()["hub"]["not_asked"] > 100, 60)
     seconds = time.monotonic() - started
     assert hub.log.settle()
-    asked = hub.log.count(kind="info") + hub.log.count(kind="refs") + hub.log.count(kind="tree")
-    assert 60 < asked <= 3 * (60 + 5 * seconds) + 10, f"{asked} questions in {seconds:.0f} s"
+    assert asked() <= 3 * (60 + 5 * seconds) + 10, f"{asked()} questions in {seconds:.0f} s"
     assert wfs.rss_anon_kb() - before < 30 << 10, "what was refused is forgotten"
-    status = wfs.status()
-    assert status["hub"]["not_asked"] > 100
     assert re.search(r"\d+ lookups of unknown names .* --allow", wfs.command("status", wfs.mnt).stdout)
     log = wfs.log.read_text()
     named = re.findall(r"asked by pid (\d+), uid (\d+)", log)
@@ -118,7 +120,8 @@ def test_a_flood_of_one_container_leaves_others_their_share(wfs: Weightfs, hub: 
         done = subprocess.run(neighbour, capture_output=True, text=True, timeout=60, check=True)
         ends = [line.split() for line in done.stdout.splitlines()]
     assert len(ends) == len(paths)
-    assert all(end == "found" and float(seconds) < 2 for end, seconds in ends), ends
+    assert all(end == "found" for end, _ in ends), ends
+    assert all(float(seconds) < 5 for _, seconds in ends), f"of the 10 s that a lookup may take: {ends}"
 
 
 def test_lists_limit_a_flood(wfs: Weightfs, hub: Hub) -> None:
