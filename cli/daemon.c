@@ -85,31 +85,39 @@ static bool end_mount(struct service *s)
         return detached || r < 0;
 }
 
+/* The next signal, 0 when the time has come first or something else was in between. */
+static int next_signal(const sigset_t *set, uint64_t until_ms)
+{
+        uint64_t now = clock_ms(), left = until_ms > now ? until_ms - now : 0;
+        struct timespec wait = { .tv_sec = (time_t)(left / 1000), .tv_nsec = (long)(left % 1000) * 1000000 };
+        int sig = sigtimedwait(set, NULL, &wait);
+
+        return sig < 0 ? 0 : sig;
+}
+
 static void *signal_thread(void *arg)
 {
         struct daemon *d = arg;
-        struct timespec tick = { .tv_sec = TICK_S };
-        bool in_use = false;
+        uint64_t cut_off_ms = UINT64_MAX; /* when who still uses the detached mount is cut off */
         sigset_t set;
 
         pthread_setname_np(pthread_self(), "signals");
         signal_set(&set);
         for (;;) {
-                int sig = sigtimedwait(&set, NULL, &tick);
+                int sig = next_signal(&set, min_u64(cut_off_ms, clock_ms() + TICK_S * 1000));
 
                 if (d->ending)
                         return NULL;
                 if (sig == SIGTERM || sig == SIGINT) {
                         log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
-                        in_use = end_mount(&d->service);
-                        tick.tv_sec = in_use ? GRACE_S : TICK_S;
-                } else if (sig < 0 && errno == EAGAIN && in_use) {
+                        cut_off_ms = end_mount(&d->service) ? clock_ms() + GRACE_S * 1000 : UINT64_MAX;
+                } else if (clock_ms() >= cut_off_ms) { /* counted from the signal, whatever comes in between */
                         log_warn("the detached mount is still in use: its users get errors now");
                         /* Where nobody mounted fusectl only the end of the process cuts them off;
                          * store and catalogue are made to bear it. */
                         if (mount_abort(d->device_minor) < 0)
                                 _exit(EXIT_SUCCESS);
-                        in_use = false;
+                        cut_off_ms = UINT64_MAX;
                 } else if (sig == SIGHUP) {
                         log_info("SIGHUP: nothing to do; a changed token file is noticed by itself");
                 }
