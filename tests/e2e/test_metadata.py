@@ -15,6 +15,7 @@ from hub import models
 from hub.content import Synthetic
 from hub.hub import Hub
 from hub.repos import Repo
+from test_lazy import wait_for
 
 FILES = 5000
 
@@ -36,11 +37,13 @@ def listed(folder: Path) -> set[str]:
 def soon(condition: Callable[[], bool]) -> bool:
     """Whether it comes true within what the kernel may remember, and a little more."""
     end = time.monotonic() + 3
-    while not condition():
-        if time.monotonic() > end:
+    while True:
+        is_over = time.monotonic() > end  # before the last look: this process may have stood still after it
+        if condition():
+            return True
+        if is_over:
             return False
         time.sleep(0.05)
-    return True
 
 
 @pytest.fixture
@@ -105,7 +108,8 @@ def test_absent_names_are_remembered(wfs: Weightfs, hub: Hub, repo: Repo) -> Non
     snapshot = wfs.snapshot("meta/data")
     missing = [snapshot / f"missing-{i}" for i in range(200)]
     assert not any(p.exists() for p in missing)
-    assert requests_for(wfs, lambda: [p.exists() for p in missing]) < 10
+    # the folders on the way are looked up again after a second
+    assert requests_for(wfs, lambda: [p.exists() for p in missing]) < 100
 
 
 # ---- never stale --------------------------------------------------------------------------
@@ -230,7 +234,7 @@ def test_offline_listings_do_not_stay(wfs: Weightfs, hub: Hub, repo: Repo) -> No
     assert (snapshot / "config.json").read_text() == "{}"
     assert (snapshot / "a/b.json").read_text() == "{}"
     whole, held = {"b.json", "big.bin"}, {"b.json"}
-    assert soon(lambda: held_files(wfs) == 2)
+    wait_for(lambda: held_files(wfs) == 2)
     for _ in range(2):
         for _ in range(2):
             assert listed(snapshot / "a") == whole
