@@ -71,7 +71,7 @@ def test_a_thousand_parked_readers_are_killed(wfs: Weightfs, hub: Hub, direct: s
     path.open("rb").close()
     with hub.fault("hang", "content"):
         readers = start_parked_readers(path, 5, 200, direct)
-        wait_for(lambda: parked(wfs) == 1000)
+        wait_for(lambda: parked(wfs) == 1000, 60)
         for reader in readers:
             reader.kill()
             reader.wait(10)
@@ -156,17 +156,17 @@ def test_a_blob_completes_under_its_readers(wfs: Weightfs, hub: Hub) -> None:
     """Each opens it again and again, and compares, while it turns from filling to complete."""
     content = big_file(hub, 24 * MIB, 6)
     expected = content.read()
-    wfs.start()
+    hub.fault("bandwidth", "content", rate=4e6)  # so that it does not turn before they have begun
+    wfs.start("--complete", "touched")  # whether what they do is a read of all of it depends on their order
     path = wfs.snapshot("org/big") / "model.safetensors"
     blob = wfs.stored("org/big") / "blobs" / content.sha256
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
 
     def read(i: int) -> int:
-        rounds, whole, at = 0, 0, i * MIB % len(expected)
+        whole, at = 0, i * MIB % len(expected)
         held = path.open("rb", buffering=0)
         while whole < 5 and time.monotonic() < deadline:
             whole += blob.exists()
-            rounds += 1
             with path.open("rb", buffering=0) as f:
                 for fd in (f.fileno(), held.fileno()):
                     assert os.pread(fd, 256 << 10, at) == expected[at : at + (256 << 10)]
@@ -174,9 +174,9 @@ def test_a_blob_completes_under_its_readers(wfs: Weightfs, hub: Hub) -> None:
                     assert m[at : at + 4096] == expected[at : at + 4096]
             at = (at + MIB) % len(expected)
         held.close()
-        return rounds
+        return whole
 
-    assert min(in_parallel(20, read)) >= 5
+    assert in_parallel(20, read) == [5] * 20, "it was read on once it was complete"
     assert sha256(path) == content.sha256
 
 
@@ -258,7 +258,8 @@ def test_a_hundred_thousand_entries(wfs: Weightfs, hub: Hub) -> None:
         return time.monotonic() - began
 
     lookups(0)
-    early, late = lookups(1000), lookups(count - 1000)
+    times = [(lookups(first), lookups(count - first)) for first in range(1000, 6000, 1000)]
+    early, late = (min(of) for of in zip(*times))  # what holds up one of them is something else
     assert late < 4 * early + 0.2, "a lookup costs the same wherever the name is"
     listed = subprocess.run(["ls", "-lR", str(snapshot)], capture_output=True, text=True, timeout=120, check=True)
     assert listed.stdout.count(".txt -> ") == count
@@ -337,18 +338,18 @@ def test_a_ref_that_waits_holds_up_no_other(wfs: Weightfs, hub: Hub) -> None:
     wfs.stop()
     forget_when_refs_were_confirmed(wfs)
     second = repo.commit({"config.json": "{ }"})
-    wfs.start("--lookup-deadline", "5")
+    wfs.start("--lookup-deadline", "60")
     assert wfs.repo("org/moving").exists()
-    hub.fault("hang", "info", target="*slow*")
-    slow = threading.Thread(target=os.path.exists, args=(ref.parent / "slow",))
-    slow.start()
-    wait_for(lambda: parked(wfs) == 1)
-    assert (wfs.mnt / "models/org/moving/config.json").read_text() == "{ }"  # asks for main: it has moved
-    time.sleep(0.2)
-    began = time.monotonic()
-    assert ref.read_text() == second
-    assert time.monotonic() - began < 3
-    slow.join()
+    with hub.fault("hang", "info", target="*slow*"):
+        slow = subprocess.Popen(["stat", ref.parent / "slow"], stderr=subprocess.DEVNULL)
+        wait_for(lambda: parked(wfs) == 1)
+        # asks for main: it has moved; for a hub that takes 2 s to say so what is held answers, and it is asked again
+        wait_for(lambda: (wfs.mnt / "models/org/moving/config.json").read_text() == "{ }")
+        time.sleep(0.2)
+        assert ref.read_text() == second
+        assert slow.poll() is None, "it was answered while the other waited"
+    hub.break_connections()
+    assert slow.wait(20) == 1, "there is none"
 
 
 def forget_when_refs_were_confirmed(wfs: Weightfs) -> None:
@@ -374,16 +375,23 @@ def test_two_refs_of_one_commit_do_not_swap_folders(wfs: Weightfs, hub: Hub) -> 
 
 def test_what_was_wrong_is_not_served_again(wfs: Weightfs, hub: Hub) -> None:
     """After a wrong hash the blob is another node: what the kernel keeps of the old one is not used."""
-    content = big_file(hub, 2 * MIB, 70)
-    wfs.start()
+    content = big_file(hub, 4 * MIB, 70)
+    wfs.start("--complete", "never")
     path = wfs.snapshot("org/big") / "model.safetensors"
-    hub.fault("corrupt", "content", path="*.safetensors", at=1_500_000, times=1)
-    hub.fault("latency", "content", seconds=2)  # the reader is done before the second fetch is
-    with path.open("rb") as f:
-        assert f.read() != content.read()
-        wait_for(lambda: "all of it is fetched once more" in wfs.log.read_text())
-        time.sleep(1.1)  # names of what is filling are kept for a second
-        assert sha256(path) == content.sha256
+    hub.fault("corrupt", "content", path="*.safetensors", at=100_000, times=1)
+    with path.open("rb", buffering=0) as f:
+        # before all of it is there: from then on it may be forgotten before somebody looks at it
+        assert os.pread(f.fileno(), 128 << 10, 0) != content.read(0, 128 << 10)
+        with hub.fault("hang", "resolve", path="*.safetensors"):  # for the second fetch it asks anew where it lies
+            rest = subprocess.Popen(["cat"], stdin=f, stdout=subprocess.DEVNULL)  # may wait for the second fetch
+            wait_for(lambda: "all of it is fetched once more" in wfs.log.read_text())
+            time.sleep(1.1)  # names of what is filling are kept for a second
+            before = parked(wfs)
+            again = subprocess.Popen(["sha256sum", path], stdout=subprocess.PIPE, text=True)
+            wait_for(lambda: parked(wfs) > before)  # it has the node while that is filled, and not a complete one
+        hub.break_connections()
+        assert again.communicate(timeout=60)[0].split()[0] == content.sha256
+        assert rest.wait(20) == 0
 
 
 libc = ctypes.CDLL(None, use_errno=True)
