@@ -38,6 +38,7 @@ BEFORE: dict[str, dict[str, Any]] = {
         "body": None,
     },
     "hang": {"seconds": None},
+    "gate": {},
     "reset": {"at": None},
     "redirect": {"location": "", "status": 302},
     "redirect_loop": {"status": 307},
@@ -79,6 +80,7 @@ class Fault:
     id: int = 0
     seen: int = 0  # requests it could have acted on
     hits: int = 0  # requests it acted on
+    removed: bool = False  # `gate`: what waits goes on
     owner: FaultSet | None = None
 
     def __post_init__(self) -> None:
@@ -181,13 +183,18 @@ class FaultSet:
 
     def remove(self, id_: int) -> bool:
         with self._lock:
-            before = len(self._faults)
-            self._faults = [f for f in self._faults if f.id != id_]
-            return len(self._faults) < before
+            found = [f for f in self._faults if f.id == id_]
+            self._remove_locked(found)
+            return bool(found)
 
     def clear(self) -> None:
         with self._lock:
-            self._faults.clear()
+            self._remove_locked(self._faults)
+
+    def _remove_locked(self, faults: list[Fault]) -> None:
+        for fault in faults:
+            fault.removed = True
+        self._faults = [f for f in self._faults if not f.removed]
 
     def all(self) -> list[Fault]:
         with self._lock:

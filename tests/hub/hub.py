@@ -396,6 +396,8 @@ class Hub:
                 case "latency":
                     extra = p["connect"] if request.first else 0.0
                     connection.hold(p["seconds"] + extra + self.faults.jitter(p["jitter"]))
+                case "gate":
+                    connection.hold(None, lambda fault=fault: fault.removed)
                 case "hang":
                     connection.hold(p["seconds"])
                     raise Hangup("fault: hang")

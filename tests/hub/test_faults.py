@@ -143,6 +143,27 @@ def test_cut_short(hub: Hub) -> None:
     assert len(came) == SIZE and how == "timeout", "and the connection stays open"
 
 
+def test_gate(hub: Hub) -> None:
+    signed = url(hub)
+    with hub.fault("gate", "cdn") as gate:
+        assert partial(signed, 0) == (b"", "timeout")
+        answers: list[Answer] = []
+        asking = threading.Thread(target=lambda: answers.append(ask(signed)))
+        asking.start()
+        hub.log.wait(2, kind="cdn")
+        asking.join(0.2)
+        assert gate.hits == 2 and asking.is_alive()
+    asking.join(20)
+    assert [a.body for a in answers] == [DATA.read()]
+    gate = hub.fault("gate", "info")
+    asking = threading.Thread(target=lambda: answers.append(ask(info(hub))))
+    asking.start()
+    hub.log.wait(kind="info")
+    hub.faults.clear()
+    asking.join(20)
+    assert answers[-1].status == 200
+
+
 def test_slow_loris(hub: Hub) -> None:
     with hub.fault("slow", "cdn", at=1000, rate=50):
         began = time.monotonic()

@@ -13,7 +13,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -366,12 +366,12 @@ class Connection:
 
     # -- ending ----------------------------------------------------------------------------
 
-    def hold(self, seconds: float | None) -> None:
-        """Send nothing until `seconds` are over, the client hangs up, or kill(); None: no time limit."""
+    def hold(self, seconds: float | None, over: Callable[[], bool] = lambda: False) -> None:
+        """Send nothing until `seconds` are over, the client hangs up, kill(), or `over`; None: no time limit."""
         deadline = None if seconds is None else time.monotonic() + seconds
         poller = select.poll()
         poller.register(self.sock.fileno(), select.POLLRDHUP)
-        while not self.killed:
+        while not self.killed and not over():
             left = 0.05 if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 return
