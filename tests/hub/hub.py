@@ -71,6 +71,7 @@ class Listener:
         self._serve = serve
         self._tls = tls
         self._sock: socket.socket | None = None
+        self._accepting: threading.Thread | None = None
         self._live: set[Connection] = set()
         self._lock = threading.Lock()
         self._number = 0
@@ -83,7 +84,10 @@ class Listener:
         sock.listen(1024)
         self.port = sock.getsockname()[1]
         self._sock = sock
-        threading.Thread(target=self._accept, args=(sock,), name=f"hub-{self.name}", daemon=True).start()
+        self._accepting = threading.Thread(
+            target=self._accept, args=(sock,), name=f"hub-{self.name}", daemon=True
+        )
+        self._accepting.start()
 
     def _accept(self, sock: socket.socket) -> None:
         while True:
@@ -126,6 +130,10 @@ class Listener:
             sock, self._sock = self._sock, None
             try:
                 sock.shutdown(socket.SHUT_RDWR)  # wakes accept()
+                # Until it has ended it may come to accept() with a number that is another hub's socket by then,
+                # and answer for that hub.
+                if self._accepting:
+                    self._accepting.join()
             finally:
                 sock.close()
         if kill:
