@@ -116,16 +116,20 @@ void call_note(struct hub_call *c, int end, const char *why)
         const struct http_answer *a = &c->answer;
         struct hub *h = c->hub;
         bool broken = end > 0 && end != ENGINE_E_REFUSED;
+        /* A further attempt that was left too little time: why the one before failed says more. */
+        bool cut = end == ENGINE_E_DEADLINE && a->status == 0 && c->attempts > 0;
 
         if (end < 0)
                 return;
         lock_take(&h->lock);
         if (c->own)
                 feed_pace_locked(h, c, clock_ms());
-        if (broken || a->status >= 500 || a->status == 429)
-                say_error_locked(h, c, end, why);
-        else if (h->error_own == c->own)
+        if (broken || a->status >= 500 || a->status == 429) {
+                if (!cut || h->status.last_error[0] == '\0')
+                        say_error_locked(h, c, end, why);
+        } else if (h->error_own == c->own) {
                 h->status.last_error[0] = '\0';
+        }
         /* The endpoint is what "the hub" means: a CDN that fails is another trouble. */
         if (c->own && a->status != 0)
                 set_reachable_locked(h, a->status < 500);

@@ -198,6 +198,32 @@ START_TEST(unreachable)
 }
 END_TEST
 
+static bool failing_then_silent(struct loopback *l, int fd, const char *request)
+{
+        if (l->requests > 1)
+                return silent(l, fd, request);
+        loopback_reply(fd, "503 Unavailable", "", "");
+        return true;
+}
+
+/* The attempt that the deadline cuts short does not hide why the one before it failed. */
+START_TEST(why_unreachable)
+{
+        struct hub_status status;
+        struct hub *h;
+
+        loopback_start(&server, failing_then_silent, NULL);
+        h = hub_for(server.url, NULL);
+        ck_assert_int_eq(ask_repo(h, NULL, 2000, &a), HUB_E_UNREACHABLE);
+        ck_assert_uint_eq(server.requests, 2);
+        hub_get_status(h, &status);
+        ck_assert(!status.reachable);
+        ck_assert_ptr_nonnull(strstr(status.last_error, "answered 503"));
+        hub_free(h);
+        loopback_stop(&server);
+}
+END_TEST
+
 START_TEST(refused_arguments)
 {
         struct hub *h = hub_for("http://127.0.0.1:1", NULL);
@@ -579,6 +605,7 @@ int main(void)
         tcase_add_test(t, asked_to_wait_too_long);
         tcase_add_test(t, paced);
         tcase_add_test(t, unreachable);
+        tcase_add_test(t, why_unreachable);
         tcase_add_test(t, refused_arguments);
         tcase_add_test(t, token);
         tcase_add_test(t, token_in_the_clear);
