@@ -127,20 +127,31 @@ static void keep_readers(struct fetch_verdict *v, const struct fetch_verdict *be
                 strcpy(v->got, before->got);
 }
 
-/* An incident of the same blob that has come to its end now is part of this one. Who opened a file that was found
- * wrong before is named anew. */
-static void take_before_locked(struct filler *fl, struct fetch_verdict *v) REQUIRES(fl->lock)
+/* An incident of the same blob that has come to its end now is part of @v. */
+static bool is_before(const struct fetch_verdict *before, const struct fetch_verdict *v)
+{
+        return before->blob == v->blob && (before->outcome == FETCH_VERDICT_AGAIN ||
+                                           (before->outcome == FETCH_VERDICT_FOUND && is_of_the_store(v->outcome)));
+}
+
+/* Who opened a file that was found wrong before is named anew. */
+static void take_readers_locked(struct filler *fl, struct fetch_verdict *v) REQUIRES(fl->lock)
+{
+        LIST_FOREACH(node, &fl->verdicts) {
+                const struct fetch_verdict *before = &LIST_OWNER(node, struct verdict, node)->said;
+
+                if (is_before(before, v) && before->outcome == FETCH_VERDICT_AGAIN)
+                        keep_readers(v, before);
+        }
+}
+
+static void drop_before_locked(struct filler *fl, const struct fetch_verdict *v) REQUIRES(fl->lock)
 {
         LIST_FOREACH(node, &fl->verdicts) {
                 struct verdict *before = LIST_OWNER(node, struct verdict, node);
 
-                bool again = before->said.outcome == FETCH_VERDICT_AGAIN;
-
-                if (before->said.blob != v->blob ||
-                    !(again || (before->said.outcome == FETCH_VERDICT_FOUND && is_of_the_store(v->outcome))))
+                if (!is_before(&before->said, v))
                         continue;
-                if (again)
-                        keep_readers(v, &before->said);
                 list_remove(&before->node);
                 free(before);
         }
@@ -178,10 +189,11 @@ static struct verdict *verdict_new(struct filler *fl, struct blob *b, enum fetch
 static void tell(struct filler *fl, struct verdict *v)
 {
         lock_take(&fl->lock);
-        take_before_locked(fl, &v->said);
+        take_readers_locked(fl, &v->said);
         lock_drop(&fl->lock);
-        say(&v->said);
+        say(&v->said); /* `status` lists the incident as it was meanwhile */
         lock_take(&fl->lock);
+        drop_before_locked(fl, &v->said);
         keep_locked(fl, v);
         lock_drop(&fl->lock);
 }
