@@ -24,6 +24,8 @@ AT = 5000  # of the wrong byte
 READER = """
 import os, sys
 fd = os.open(sys.argv[1], os.O_RDONLY)
+os.read(fd, 4096)
+print("begun", flush=True)
 while os.read(fd, 1 << 20):
     pass
 print("read", flush=True)
@@ -54,9 +56,13 @@ def verdicts(wfs: Weightfs) -> list[dict[str, Any]]:
     return wfs.status()["verdicts"]
 
 
+def outcomes(wfs: Weightfs) -> list[str]:
+    return [verdict["outcome"] for verdict in verdicts(wfs)]
+
+
 def test_wrong_once_is_replaced_and_told(wfs: Weightfs, hub: Hub, content: Synthetic) -> None:
     hub.fault("corrupt", on="content", path="model.safetensors", at=AT, times=1)
-    hub.fault("bandwidth", on="content", path="model.safetensors", rate=40e6)
+    rest = hub.fault("gate", on="content", path="model.safetensors", range_from=MIB)  # comes once both have read
     wfs.start()
     path = wfs.snapshot("org/model") / "model.safetensors"
     with subprocess.Popen([sys.executable, "-c", READER, str(path)], stdin=subprocess.PIPE,
@@ -64,17 +70,20 @@ def test_wrong_once_is_replaced_and_told(wfs: Weightfs, hub: Hub, content: Synth
         fd = os.open(path, os.O_RDONLY)
         try:
             assert os.pread(fd, 1, AT) != content.read(AT, AT + 1), "the hub sends a wrong byte"
+            assert reader.stdout and reader.stdout.readline() == b"begun\n"
+            wait_for(lambda: rest.hits)
+            rest.remove()
             wait_for(lambda: "fetched once more" in wfs.log.read_text(), 60)
             # What the kernel holds of the wrong ones is not opened again: by no name, nor as it is open here.
             with path.open("rb") as f:
                 assert f.read(2 * AT) == content.read(0, 2 * AT)
             assert open_errno(f"/proc/self/fd/{fd}") == errno.ESTALE
-            assert reader.stdout and reader.stdout.readline() == b"read\n"
+            assert reader.stdout.readline() == b"read\n"
         finally:
             os.close(fd)
             reader.communicate()
     wait_for((wfs.stored("org/model") / "blobs" / content.sha256).exists, 60)
-    wait_for(lambda: verdicts(wfs) and verdicts(wfs)[0]["outcome"] == "mended")
+    wait_for(lambda: outcomes(wfs) == ["mended"])
     assert sha256(path) == content.sha256
     (verdict,) = verdicts(wfs)
     assert (verdict["repo"], verdict["path"]) == ("models/org/model", "model.safetensors")
@@ -98,12 +107,12 @@ def test_wrong_twice_is_refused_until_pulled(wfs: Weightfs, hub: Hub, content: S
     fd = os.open(path, os.O_RDONLY)
     try:
         os.pread(fd, 4096, 0)
-        wait_for(lambda: wfs.status()["quarantined"], 60)
+        wait_for(lambda: outcomes(wfs) == ["quarantined"], 60)
     finally:
         os.close(fd)
     assert open_errno(path) == errno.EIO
+    assert wfs.status()["quarantined"]
     (verdict,) = verdicts(wfs)
-    assert verdict["outcome"] == "quarantined"
     assert os.getpid() in {who["pid"] for who in verdict["readers"]}
     (line,) = [text for text in wfs.log.read_text().splitlines() if "wrong twice" in text]
     for part in ("models/org/model: model.safetensors", content.sha256, verdict["got"], f"[{os.getpid()}]"):
@@ -438,7 +447,7 @@ def test_who_opened_a_file_that_is_damaged_is_named(held_repos: Weightfs, conten
     path = wfs.snapshot("org/model") / "model.safetensors"
     with subprocess.Popen([sys.executable, "-c", READER, str(path)], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE) as reader:
-        assert reader.stdout and reader.stdout.readline() == b"read\n"
+        assert reader.stdout and [reader.stdout.readline() for _ in range(2)] == [b"begun\n", b"read\n"]
         for name in FILES:  # others do not push it out
             open_errno(wfs.snapshot("org/many") / name)
         damage(blob(wfs, content), content)
