@@ -120,10 +120,10 @@ def test_sigterm_while_files_are_open(wfs: Weightfs, hub: Hub) -> None:
     with (wfs.snapshot("org/a") / "config.json").open("rb", buffering=0) as held:
         process, wfs.process = wfs.process, None
         process.terminate()
-        wait_for(lambda: mount_device(wfs.mnt) is None, 5)
+        wait_for(lambda: mount_device(wfs.mnt) is None)
         assert held.read() == b"{}", "who has a file open goes on"
         assert process.poll() is None
-    assert process.wait(5) == 0
+    assert process.wait(20) == 0
     assert "is in use and is detached" in wfs.log.read_text()
 
 
@@ -319,9 +319,8 @@ def test_status_shows_what_is_filled(term: Terminal, wfs: Weightfs, slow: Synthe
     term.mount("--connections", "2")
     pull = term.popen("pull", *term.store, "org/slow")
     wait_for(lambda: partial_bytes(wfs) > MIB)
-    text = term("status", wfs.mnt).stdout
-    assert re.search(r"^  models/org/slow model\.safetensors: [\d.]+ \w+ of 24\.0 MiB \(\d+%\), [12] transfers", text,
-                     re.M), text
+    line = r"^  models/org/slow model\.safetensors: [\d.]+ \w+ of 24\.0 MiB \(\d+%\), [12] transfers"
+    wait_for(lambda: re.search(line, term("status", wfs.mnt).stdout, re.M))  # none for a moment between two ranges
     pull.kill()
     pull.communicate(timeout=10)
 
@@ -358,14 +357,14 @@ def test_offline_now_does_not_wait(term: Terminal, wfs: Weightfs, hub: Hub) -> N
         waiting = term.popen("offline", "on", wfs.mnt)
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(1.5)  # what is being read is completed first
-        done = term("offline", "on", "--now", wfs.mnt, timeout=5)
+        done = term("offline", "on", "--now", wfs.mnt, timeout=20)
         assert done.returncode == 0, done
-        waiting.communicate(timeout=5)
+        waiting.communicate(timeout=20)
         time.sleep(0.3)
         assert reader.poll() is None, "the read waits"
         stall.remove()
         assert term("offline", "off", wfs.mnt).returncode == 0
-        assert reader.communicate(timeout=20)[0].strip() == content.sha256
+        assert reader.communicate(timeout=40)[0].strip() == content.sha256
     finally:
         reader.kill()
         reader.wait(10)
@@ -396,9 +395,9 @@ def test_who_wins(term: Terminal, wfs: Weightfs, hub: Hub, tmp_path: Path) -> No
     hub.add_repo("model", "org/a").commit({"config.json": "{}"})
     conf = tmp_path / "weightfs.conf"
     conf.write_text("[hub]\nendpoint = http://127.0.0.1:9\noffline = no\nallow = nobody/*\n")
-    pull = ["pull", *term.store, "--config", conf, "--lookup-deadline", "1", "org/a"]
+    pull = ["pull", *term.store, "--config", conf, "org/a"]
     says(term(*pull), 1, "forbidden by the allow")
-    says(term(*pull, "--allow", "org/*"), 1, "http://127.0.0.1:9 does not answer")
+    says(term(*pull, "--allow", "org/*", "--lookup-deadline", "1"), 1, "http://127.0.0.1:9 does not answer")
     says(term(*pull, "--allow", "org/*", HF_HUB_OFFLINE="yes"), 1, "weightfs is offline")
     done = term(*pull, "--allow", "org/*", "--online", HF_HUB_OFFLINE="yes", HF_ENDPOINT=hub.endpoint)
     assert done.returncode == 0, done
@@ -408,7 +407,7 @@ def test_who_wins(term: Terminal, wfs: Weightfs, hub: Hub, tmp_path: Path) -> No
     if os.geteuid() != 0:  # root's file is below /etc
         usual.mkdir(parents=True)
         shutil.copy(conf, usual / "weightfs.conf")
-        says(term(*pull[:3], *pull[5:], XDG_CONFIG_HOME=usual.parent), 1, "forbidden by the allow")
+        says(term(*pull[:5], *pull[7:], XDG_CONFIG_HOME=usual.parent), 1, "forbidden by the allow")
 
 
 def test_tokens(term: Terminal, wfs: Weightfs, corners: Corners, tmp_path: Path) -> None:
@@ -447,7 +446,7 @@ def test_a_token_file_that_is_odd(term: Terminal, wfs: Weightfs, corners: Corner
     assert done.stderr == f"weightfs: warning: the token file {token} does not exist; it is used once it does\n"
     token.write_text(TOKEN_ALL)
     token.chmod(0o600)
-    wait_for(lambda: _readable(wfs.repo("corner/private")), 15)
+    wait_for(lambda: _readable(wfs.repo("corner/private")), 40)
     term.unmount()
     token.chmod(0o644)
     warning = f"weightfs: warning: others can read the token file {token}; chmod 600 keeps it private\n"
@@ -486,8 +485,8 @@ def test_https_with_a_certificate_of_ones_own(term: Terminal, tmp_path: Path) ->
     tls.load_cert_chain(cert, key)
     with Hub(tls=tls, prefix="/mirror/hf") as hub:
         hub.add_repo("model", "org/a").commit({"config.json": "{}", "model.safetensors": Synthetic(MIB, 1)})
-        pull = ["pull", *term.store, "--endpoint", hub.endpoint, "--lookup-deadline", "2", "org/a"]
-        assert "certificate" in says(term(*pull), 1, f"{hub.endpoint} does not answer")
+        pull = ["pull", *term.store, "--endpoint", hub.endpoint, "org/a"]
+        assert "certificate" in says(term(*pull, "--lookup-deadline", "2"), 1, f"{hub.endpoint} does not answer")
         assert term(*pull, SSL_CERT_FILE=cert).returncode == 0
         shutil.rmtree(term.wfs.store)
         assert term(*pull, "--ca-file", cert, HF_TOKEN="hf_x").returncode == 0

@@ -330,7 +330,7 @@ def test_a_hub_that_is_not_there(term: Terminal, wfs: Weightfs, hub: Hub) -> Non
 def test_an_answer_that_makes_no_sense(term: Terminal, wfs: Weightfs, hub: Hub, mode: str) -> None:  # noqa: F811
     hub.add_repo("model", "org/a").commit({"config.json": "{}"})
     fault = hub.fault("json", on="api", mode=mode)
-    done = term.pull("--lookup-deadline", "1", "org/a")
+    done = term.pull("org/a")
     assert done.returncode == 1
     assert done.stderr.endswith(f"weightfs: models/org/a: {hub.endpoint} does not answer as a hub should; check "
                                 "--endpoint, or try again later\n"), done.stderr
