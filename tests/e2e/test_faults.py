@@ -18,6 +18,12 @@ from hub.hub import Hub
 from test_lazy import BIG, MIB, big, sha256, wait_for  # noqa: F401 (big is a fixture)
 
 
+LOOKUP_DEADLINE = 10  # the default: for lookups and opens
+SLACK = 4  # a machine that is busy with other things
+# Where the hub is waited for, that is 2 s: less is none of it, even on a machine that stood still for a second.
+NO_WAIT = 1.9
+
+
 def errno_and_seconds(action, *args) -> tuple[int, float]:
     began = time.monotonic()
     with pytest.raises(OSError) as info:
@@ -30,7 +36,7 @@ def test_hub_down_at_the_start(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:
     wfs.start()
     code, seconds = errno_and_seconds(os.stat, wfs.repo("org/big"))
     assert code == errno.EIO, "an unreachable hub is never «no such file»"
-    assert seconds < 11
+    assert seconds < LOOKUP_DEADLINE + SLACK
     status = wfs.status()
     assert status["hub"]["reachable"] is False
     assert status["hub"]["last_error"]
@@ -50,7 +56,7 @@ def test_hub_down_later(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noq
     assert os.listdir(snapshot)
     code, seconds = errno_and_seconds((snapshot / "model.safetensors").open)
     assert code == errno.EIO
-    assert seconds < 11
+    assert seconds < LOOKUP_DEADLINE + SLACK
 
 
 def age_refs(wfs: Weightfs, count: int) -> None:
@@ -86,8 +92,8 @@ def test_an_outage_is_waited_for_once(wfs: Weightfs, hub: Hub) -> None:
     wfs.start("--complete", "never")
     began = time.monotonic()
     assert (wfs.repo("org/r0") / "refs/main").read_text()
-    assert time.monotonic() - began < 3.5
-    assert slowest(wfs, repos, 14) < 1, "once it is known to be dead, it is not waited for"
+    assert time.monotonic() - began < 2 * NO_WAIT, "it was waited for twice"
+    assert slowest(wfs, repos, 14) < NO_WAIT, "once it is known to be dead, it is not waited for"
     assert hub.log.count(kind="info") < 14, "it is asked now and then"
 
     moved = {name: repo.commit({"config.json": "[]"}) for name, repo in repos.items()}
@@ -108,12 +114,15 @@ def test_a_slow_hub_delays_nobody_for_long_and_is_heard(wfs: Weightfs, hub: Hub)
     age_refs(wfs, 1)
     moved = repo.commit({"config.json": "[]"})
     hub.fault("latency", seconds=3)
+    answer = hub.fault("gate")  # not before the first lookup ended, which may be slow to look whether it came
     wfs.start("--complete", "never")
     began = time.monotonic()
     assert (wfs.repo("org/slow") / "refs/main").read_text() != moved
-    assert time.monotonic() - began < 3.5
+    assert time.monotonic() - began < 2 * NO_WAIT, "it was waited for twice"
+    assert answer.hits, "it was not asked"
+    answer.remove()
     wait_for(lambda: (wfs.repo("org/slow") / "refs/main").read_text() == moved, 20)
-    assert slowest(wfs, ["org/slow"], 2) < 1
+    assert slowest(wfs, ["org/slow"], 2) < NO_WAIT
 
 
 def test_a_read_under_way_waits_and_goes_on(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
@@ -148,11 +157,9 @@ def test_a_killed_reader_ends_at_once(wfs: Weightfs, hub: Hub, big: Synthetic) -
                                f"f=open({str(path)!r},'rb',buffering=0); f.seek({40 * MIB}); print('at', flush=True); "
                                "f.read(10)"], stdout=subprocess.PIPE)
     assert reader.stdout and reader.stdout.readline() == b"at\n"
-    time.sleep(1)
-    began = time.monotonic()
+    wait_for(lambda: wfs.status()["hub"]["waiting_reads"])
     reader.send_signal(signal.SIGKILL)
-    reader.wait(5)
-    assert time.monotonic() - began < 2
+    reader.wait(8)  # the transfer would be given up after 15 s
 
 
 def test_a_stalled_blob_stops_no_other(wfs: Weightfs, hub: Hub, big: Synthetic) -> None:  # noqa: F811
@@ -166,7 +173,7 @@ def test_a_stalled_blob_stops_no_other(wfs: Weightfs, hub: Hub, big: Synthetic) 
     readers = [subprocess.Popen([sys.executable, "-c", f"f=open({str(path)!r},'rb',buffering=0); "
                                  f"f.seek({(5 + i) * MIB}); f.read(10)"]) for i in range(30)]
     try:
-        time.sleep(1)
+        wait_for(lambda: wfs.status()["hub"]["waiting_reads"] >= len(readers))
         began = time.monotonic()
         assert sha256(wfs.snapshot("org/other") / "model.safetensors") == other.sha256
         assert time.monotonic() - began < 8, "it waited for the stalled transfers to be given up"

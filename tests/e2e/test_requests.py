@@ -12,7 +12,7 @@ from harness import Weightfs
 from hub.content import Synthetic
 from hub.hub import Hub
 from hub.repos import Commit, Repo
-from test_faults import errno_and_seconds
+from test_faults import LOOKUP_DEADLINE, SLACK, errno_and_seconds
 from test_lazy import MIB, sha256
 
 KIB = 1 << 10
@@ -159,7 +159,7 @@ def test_a_redirect_loop_ends(wfs: Weightfs, hub: Hub, commit: Commit, name: str
     wfs.start()
     path = wfs.snapshot("org/files") / name
     code, seconds = errno_and_seconds(path.read_text)
-    assert code == errno.EIO and seconds < 11
+    assert code == errno.EIO and seconds < LOOKUP_DEADLINE + SLACK
     assert fault.hits < 20
     fault.remove()
     assert path.read_text() == TEXTS[name]
