@@ -34,7 +34,8 @@ def held(wfs: Weightfs, hub: Hub) -> Synthetic:
     (snapshot / "config.json").read_text()
     with (snapshot / "model.safetensors").open("rb") as f:
         f.read(4096)
-    wait_for(lambda: list(wfs.stored("org/partial").glob("snapshots/*/other.json")))
+    for name in ("config.json", "other.json"):
+        wait_for(lambda: list(wfs.stored("org/partial").glob(f"snapshots/*/{name}")))  # noqa: B023
     wfs.stop()
     hub.down()
     return content
