@@ -132,12 +132,12 @@ def test_connections_that_a_router_forgot(network: Network, hub: Hub, wfs: Weigh
     network.do(wfs.start, "--complete", "never")
     fd = open_at(wfs, 0, files[0])
     ports = [int(url.rpartition(":")[2]) for url in (hub.endpoint, hub.cdn)]
-    slow = hub.fault("bandwidth", on="cdn", repo="model:org/n0", rate=20e3)
+    gate = hub.fault("gate", on="cdn", repo="model:org/n0")  # no byte comes before its connection is forgotten
     before = hub.log.records()[-1].number
     waiting = Reader(fd, 12 * MIB, files[0])
     hub.log.wait(1, path="model.safetensors", repo="model:org/n0", kind="cdn", since=before)
     network.swallow_what_is_open(ports)
-    slow.remove()
+    gate.remove()
     # Lookups meet kept connections too, in a short while: an attempt gets half of the time that is left.
     code, seconds = ended(os.stat, wfs.repo("org/n4"))
     assert code == "ok" and seconds < 10
