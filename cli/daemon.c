@@ -26,7 +26,7 @@
 #include "base/log.h"
 
 #define TICK_S 60  /* how often the size of the log is looked at */
-#define GRACE_S 10 /* what still uses a detached mount when we are told to end has this long */
+#define GRACE_S 10 /* who still uses the mount when we are told to end has this long */
 
 struct daemon {
         struct options *options;
@@ -65,11 +65,9 @@ static void log_incomplete(struct service *s)
         json_decref(list);
 }
 
-/* On a signal the mount goes, whoever uses it: the alternative is a kill that leaves it dead. True
- * when it is only detached and still in use. */
-static bool end_mount(struct service *s)
+/* On a signal the mount goes, whoever uses it: the alternative is a kill that leaves it dead. */
+static void end_mount(struct service *s)
 {
-        bool detached = false;
         int r;
 
         sd_notify(0, "STOPPING=1\nSTATUS=Unmounting");
@@ -78,11 +76,9 @@ static bool end_mount(struct service *s)
         if (r == -EBUSY) {
                 log_warn("%s is in use and is detached", s->options->mount_point);
                 r = service_unmount(s, true);
-                detached = true;
         }
         if (r < 0)
                 log_error("%s cannot be unmounted: %s", s->options->mount_point, strerror(-r));
-        return detached || r < 0;
 }
 
 /* The next signal, 0 when the time has come first or something else was in between. */
@@ -98,7 +94,7 @@ static int next_signal(const sigset_t *set, uint64_t until_ms)
 static void *signal_thread(void *arg)
 {
         struct daemon *d = arg;
-        uint64_t cut_off_ms = UINT64_MAX; /* when who still uses the detached mount is cut off */
+        uint64_t cut_off_ms = UINT64_MAX; /* when who still uses the mount is cut off: perhaps in a namespace */
         sigset_t set;
 
         pthread_setname_np(pthread_self(), "signals");
@@ -110,9 +106,10 @@ static void *signal_thread(void *arg)
                         return NULL;
                 if (sig == SIGTERM || sig == SIGINT) {
                         log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
-                        cut_off_ms = end_mount(&d->service) ? clock_ms() + GRACE_S * 1000 : UINT64_MAX;
+                        end_mount(&d->service);
+                        cut_off_ms = clock_ms() + GRACE_S * 1000;
                 } else if (clock_ms() >= cut_off_ms) { /* counted from the signal, whatever comes in between */
-                        log_warn("the detached mount is still in use: its users get errors now");
+                        log_warn("the mount is still in use, or a container has it: its users get errors now");
                         /* Where nobody mounted fusectl only the end of the process cuts them off;
                          * store and catalogue are made to bear it. */
                         if (mount_abort(d->device_minor) < 0)

@@ -127,6 +127,23 @@ def test_sigterm_while_files_are_open(wfs: Weightfs, hub: Hub) -> None:
     assert "is in use and is detached" in wfs.log.read_text()
 
 
+def test_sigterm_while_a_container_has_the_mount(wfs: Weightfs) -> None:
+    """A mount namespace that was made meanwhile has a copy, which the daemon's own unmount does not reach."""
+    wfs.start()
+    with subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; exec sleep 100"],
+                          stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.read(1) == b"\n"
+            process, wfs.process = wfs.process, None
+            began = time.monotonic()
+            process.terminate()
+            assert process.wait(40) == 0
+            assert time.monotonic() - began > 9, "it had its time"
+        finally:
+            other.kill()
+    assert "the mount is still in use, or a container has it" in wfs.log.read_text()
+
+
 def test_unmount_of_a_mount_in_use(term: Terminal, wfs: Weightfs, hub: Hub) -> None:
     hub.add_repo("model", "org/a").commit({"config.json": "{}"})
     term.mount()
