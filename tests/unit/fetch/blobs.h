@@ -44,16 +44,14 @@ static int do_open(struct blob *b)
 
 __attribute__((unused)) static void await_complete(struct blob *b)
 {
-        for (int i = 0; i < 1000 && blob_state(b) != BLOB_COMPLETE; i++)
-                usleep(10000);
+        AWAIT(blob_state_whole(blob_state(b)));
         ck_assert_int_eq(blob_state(b), BLOB_COMPLETE);
 }
 
-/* Not as long as the deadlines are. */
+/* Not as long as a read's deadline is. */
 __attribute__((unused)) static void await_answer(struct answer *a)
 {
-        for (int i = 0; i < 500 && answer_count(a) == 0; i++)
-                usleep(10000);
+        AWAIT(answer_count(a) > 0);
         ck_assert_int_eq(answer_count(a), 1);
         ck_assert_int_eq(await(a, FETCH_PENDING), 0);
 }
@@ -71,7 +69,5 @@ __attribute__((unused)) static void touch(struct blob *b)
 /* A range is on its way, and held. */
 __attribute__((unused)) static void await_range(void)
 {
-        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
-                usleep(10000);
-        ck_assert_uint_eq(FAKE_GET(held), 1);
+        AWAIT(FAKE_GET(held) == 1);
 }
