@@ -1,13 +1,33 @@
 /*
- * Tests of the resolver (fetch/resolve*.c) over a fake hub, with the real index.
+ * Tests of the resolver (fetch/resolve*.c) over a fake hub, with the real index. Time passes only where a test says so.
  */
-#include "fixture.h"
-
+#include "fetch/fetch.c" /* struct fetch: what the resolver has come to is waited for, not slept for */
 #include "fetch/resolve_internal.h"
 
+#include "fixture.h"
+
 #include <fcntl.h>
+#include <sys/syscall.h>
 
 #define OTHER_SHA "3333333333333333333333333333333333333333"
+
+static _Atomic uint64_t skipped_ms;
+
+/* In place of the C library's. It is behind the kernel's: who sleeps until a moment of this one does not sleep. */
+int clock_gettime(clockid_t id, struct timespec *ret)
+{
+        uint64_t ms = 1000 + skipped_ms;
+
+        if (id != CLOCK_MONOTONIC)
+                return (int)syscall(SYS_clock_gettime, id, ret);
+        *ret = (struct timespec){ (time_t)(ms / 1000), (long)(ms % 1000) * 1000000 };
+        return 0;
+}
+
+static void skip(uint64_t ms)
+{
+        skipped_ms += ms;
+}
 
 static bool store_has(const char *path)
 {
@@ -184,19 +204,28 @@ static void assert_at_once(int64_t repo, const char *revision)
         ck_assert_int_eq(fetch_revision(fetch, repo, revision, NULL, answered, &a, &a.wait), 0);
 }
 
-static void await_infos(unsigned n)
+/* No flight is left, and what the last one learnt of the hub is noted. */
+static void await_quiet(void)
 {
-        for (int i = 0; i < 1000 && FAKE_GET(infos) < n; i++)
-                usleep(10000);
-        ck_assert_uint_eq(FAKE_GET(infos), n);
+        AWAIT(resolver_is_idle(fetch->resolver));
 }
 
 /* A question waits at the hub, which holds them. */
 static void await_held(void)
 {
-        for (int i = 0; i < 1000 && FAKE_GET(held) == 0; i++)
-                usleep(10000);
+        AWAIT(FAKE_GET(held) == 1);
 }
+
+/* A copy of something of the resolver's. */
+#define RESOLVER_GET(expression)                       \
+        ({                                             \
+                struct resolver *rs = fetch->resolver; \
+                __typeof__(expression) v_;             \
+                lock_take(&rs->lock);                  \
+                v_ = (expression);                     \
+                lock_drop(&rs->lock);                  \
+                v_;                                    \
+        })
 
 static bool ref_is_at(int64_t repo, const char *name, const char *sha)
 {
@@ -208,9 +237,7 @@ static bool ref_is_at(int64_t repo, const char *name, const char *sha)
 
 static void await_ref_at(int64_t repo, const char *name, const char *sha)
 {
-        for (int i = 0; i < 1000 && !ref_is_at(repo, name, sha); i++)
-                usleep(10000);
-        ck_assert(ref_is_at(repo, name, sha));
+        AWAIT(ref_is_at(repo, name, sha));
 }
 
 /* The first one's flight fails, and goes on aside; nobody waits for it, nor for what comes after it. */
@@ -221,11 +248,13 @@ START_TEST(a_hub_that_fails_is_waited_for_once)
 
         FAKE_SET(info_result, HUB_E_UNREACHABLE);
         ck_assert_int_eq(ask_revision(repo, "main"), 0);
-        await_infos(infos + 2);
+        await_quiet();
+        ck_assert_uint_eq(FAKE_GET(infos), infos + 2);
         FAKE_SET(hold_names, true);
         assert_at_once(repo, "main");
         assert_at_once(repo, "refs/pr/1");
-        usleep(RESOLVE_ASIDE_MS * 1000 + 100000);
+        ck_assert(resolver_is_idle(fetch->resolver)); /* a pause */
+        skip(RESOLVE_ASIDE_MS);
         assert_at_once(repo, "refs/pr/1"); /* the only one that is asked for now */
         assert_at_once(repo, "main");
         await_held();
@@ -275,9 +304,10 @@ START_TEST(a_repo_that_fails_does_not_hide_what_moved_in_another)
         FAKE_COPY(sha, OTHER_SHA);
         FAKE_COPY(failing, "Org/Name");
         ck_assert_int_eq(ask_revision(bad, "main"), 0);
-        for (int i = 0; i < 1000 && !seen; i++) {
+        for (int i = 0; i < 1000 && !seen; i++) { /* 10 s, in which an answer takes no time */
+                await_quiet();
+                skip(10);
                 (void)fetch_revision(fetch, bad, "main", &container, answered, &a, NULL);
-                usleep(10000);
                 if (i % 50 == 49)
                         (void)fetch_revision(fetch, good, "main", &container, answered, &a, NULL);
                 seen = ref_is_at(good, "main", OTHER_SHA);
@@ -294,12 +324,11 @@ START_TEST(a_flight_aside_ends_with_the_network)
 
         FAKE_SET(info_failures, 2);
         ck_assert_int_eq(ask_revision(repo, "main"), 0);
-        await_infos(4);
-        usleep(RESOLVE_ASIDE_MS * 1000 + 100000);
+        await_quiet();
+        skip(RESOLVE_ASIDE_MS);
         FAKE_SET(hold_names, true);
         assert_at_once(repo, "main");
         await_held();
-        ck_assert_uint_eq(FAKE_GET(held), 1);
         if (_i == 0) { /* else the end of the test is the end */
                 ck_assert_int_eq(await(&off, fetch_set_offline(fetch, true, false, answered, &off)), 0);
                 assert_at_once(repo, "main");
@@ -316,7 +345,7 @@ START_TEST(a_failure_is_forgotten_by_who_asks_anew)
 
         FAKE_SET(info_failures, 2);
         ck_assert_int_eq(ask_revision(repo, "main"), 0);
-        await_infos(4);
+        await_quiet();
         FAKE_COPY(sha, OTHER_SHA);
         if (_i == 0) {
                 fetch_ask_anew(fetch);
@@ -339,8 +368,8 @@ START_TEST(who_asks_anew_waits_for_a_flight_aside)
 
         FAKE_SET(info_failures, 2);
         ck_assert_int_eq(ask_revision(repo, "main"), 0);
-        await_infos(4);
-        usleep(RESOLVE_ASIDE_MS * 1000 + 100000);
+        await_quiet();
+        skip(RESOLVE_ASIDE_MS);
         FAKE_SET(hold_names, true);
         assert_at_once(repo, "main");
         fetch_ask_anew(fetch);
@@ -436,7 +465,7 @@ START_TEST(who_joins_late_does_not_inherit_a_failure)
         FAKE_SET(info_failures, _i == 0 ? 1 : 9);
         FAKE_SET(hold_names, true);
         ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, name, NULL, answered, &early, &early.wait), FETCH_PENDING);
-        usleep(1400000);
+        skip(1400);
         for (int i = 0; i < 2; i++)
                 ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, name, NULL, answered, &late[i], &late[i].wait),
                                  FETCH_PENDING);
@@ -723,12 +752,11 @@ START_TEST(a_flood_of_one_leaves_room_for_another)
         results[199] = fetch_repo(fetch, REPO_MODEL, "Org/Name", &(struct fetch_asker){ tell_number, &(int){ 2 } },
                                   remember_infos, &answers[199], NULL);
         ck_assert_int_eq(results[199], FETCH_PENDING);
+        AWAIT(RESOLVER_GET(!list_empty(&rs->queued)));
         FAKE_SET(hold_names, false);
         for (int i = 0; i < 199; i++)
                 await(&answers[i], results[i]);
-        for (int i = 0; i < 1000 && infos_then == 0; i++)
-                usleep(10000);
-        ck_assert_uint_ge(infos_then, 1);
+        AWAIT(infos_then > 0);
         ck_assert_uint_le(infos_then, 2 * RESOLVE_LOOKUPS_MAX + 5);
 }
 END_TEST
@@ -755,12 +783,13 @@ START_TEST(who_is_beyond_his_share_is_answered_too)
                 struct fetch_asker asker = { tell_number, &(int){ i < RESOLVE_LOOKUPS_MAX ? 1 : 2 + i % 2 } };
 
                 if (i == RESOLVE_LOOKUPS_MAX) {
-                        usleep(200000); /* those before have all turns */
+                        AWAIT(RESOLVER_GET(rs->lookups) == RESOLVE_LOOKUPS_MAX); /* those before have all turns */
                         ck_assert_int_eq(fetch_repo(fetch, REPO_MODEL, "Org/Name",
                                                     &(struct fetch_asker){ tell_number, &(int){ 1 } },
                                                     answered, &late, &late.wait),
                                          FETCH_PENDING);
-                        usleep(2100000);
+                        AWAIT(RESOLVER_GET(!list_empty(&rs->late)));
+                        skip(2100);
                 }
                 answers[i] = (struct answer)ANSWER_INIT;
                 snprintf(name, sizeof(name), "Many/r%d", i);
