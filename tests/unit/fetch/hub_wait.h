@@ -12,6 +12,8 @@
 #define SHA "2dc08b204b59d95a436248b89b5bcd028b4a89a3"
 #define SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
+#define PATIENT_MS 60000 /* for what is answered at once, by machines that are busy too */
+
 struct answer {
         pthread_mutex_t lock;
         pthread_cond_t cond;

@@ -110,7 +110,7 @@ START_TEST(verdicts)
         };
 
         for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-                ck_assert_msg(repo_by(SCRIPT(cases[i].line), 5000) == cases[i].result, "%s", cases[i].line);
+                ck_assert_msg(repo_by(SCRIPT(cases[i].line), PATIENT_MS) == cases[i].result, "%s", cases[i].line);
         ck_assert_uint_eq(other.requests, 0);
 }
 END_TEST
@@ -120,7 +120,7 @@ START_TEST(renamed)
         ck_assert_int_eq(repo_by(SCRIPT("307 Temporary Redirect|Location: /api/models/org/new\r\n|",
                                         "307 Temporary Redirect|Location: {self}/api/models/org/newer\r\n|",
                                         "200 OK||{\"id\":\"org/newer\",\"sha\":\"" SHA "\"}"),
-                                 5000),
+                                 PATIENT_MS),
                          0);
         ck_assert_str_eq(a.info.name, "org/newer");
 }
@@ -131,7 +131,7 @@ START_TEST(retried)
         uint64_t start = clock_ms();
 
         ck_assert_int_eq(
-                repo_by(SCRIPT("503 Unavailable||", "429 Slow|Retry-After: 1\r\n|", "200 OK||" INFO), 9000),
+                repo_by(SCRIPT("503 Unavailable||", "429 Slow|Retry-After: 1\r\n|", "200 OK||" INFO), PATIENT_MS),
                 0);
         ck_assert_uint_ge(clock_ms() - start, 1000); /* as it was told */
 }
@@ -141,10 +141,10 @@ START_TEST(asked_to_wait_too_long)
 {
         uint64_t start = clock_ms();
 
-        ck_assert_int_eq(repo_by(SCRIPT("429 Slow|Retry-After: 60\r\n|"), 5000), HUB_E_UNREACHABLE);
-        ck_assert_int_eq(repo_by(SCRIPT("429 Slow|RateLimit: \"api\";r=0;t=60\r\n|"), 5000),
+        ck_assert_int_eq(repo_by(SCRIPT("429 Slow|Retry-After: 90\r\n|"), PATIENT_MS), HUB_E_UNREACHABLE);
+        ck_assert_int_eq(repo_by(SCRIPT("429 Slow|RateLimit: \"api\";r=0;t=90\r\n|"), PATIENT_MS),
                          HUB_E_UNREACHABLE);
-        ck_assert_uint_le(clock_ms() - start, 2000); /* no use in waiting for it */
+        ck_assert_uint_lt(clock_ms() - start, PATIENT_MS); /* no use in waiting for it */
 }
 END_TEST
 
@@ -154,13 +154,13 @@ START_TEST(paced)
         struct hub *h;
 
         loopback_start(&server, by_script,
-                       (void *)SCRIPT("200 OK|RateLimit: \"api\";r=0;t=1\r\n|" INFO, "200 OK||" INFO));
+                       (void *)SCRIPT("200 OK|RateLimit: \"api\";r=0;t=4\r\n|" INFO, "200 OK||" INFO));
         h = hub_for(server.url, NULL);
-        ck_assert_int_eq(ask_repo(h, NULL, 5000, &a), 0);
+        ck_assert_int_eq(ask_repo(h, NULL, PATIENT_MS, &a), 0);
         ck_assert_int_eq(ask_repo(h, NULL, 500, &a), HUB_E_UNREACHABLE);
         hub_get_status(h, &status);
         ck_assert_uint_gt(status.paused_ms, 0);
-        ck_assert_int_eq(ask_repo(h, NULL, 5000, &a), 0);
+        ck_assert_int_eq(ask_repo(h, NULL, PATIENT_MS, &a), 0);
         hub_get_status(h, &status);
         ck_assert_uint_eq(status.requests, 2);
         ck_assert_uint_eq(status.paused_ms, 0);
@@ -181,16 +181,22 @@ static bool silent(struct loopback *l, int fd, const char *request)
 START_TEST(unreachable)
 {
         struct hub_status status;
-        uint64_t start = clock_ms();
+        uint64_t start, took;
         struct hub *h;
 
         loopback_start(&server, silent, NULL);
         h = hub_for(server.url, NULL);
-        ck_assert_int_eq(ask_repo(h, NULL, 700, &a), HUB_E_UNREACHABLE);
-        ck_assert_uint_ge(clock_ms() - start, 600);
-        ck_assert_uint_le(clock_ms() - start, 3000);
+        for (int i = 0; i < 5; i++) { /* a busy machine may be late, but not always */
+                start = clock_ms();
+                ck_assert_int_eq(ask_repo(h, NULL, 700, &a), HUB_E_UNREACHABLE);
+                took = clock_ms() - start;
+                ck_assert_uint_ge(took, 600);
+                if (took <= 2000)
+                        break;
+        }
+        ck_assert_uint_le(took, 2000);
         loopback_stop(&server);
-        ck_assert_int_eq(ask_repo(h, NULL, 700, &a), HUB_E_UNREACHABLE); /* refused now */
+        ck_assert_int_eq(ask_repo(h, NULL, 2000, &a), HUB_E_UNREACHABLE); /* refused now */
         hub_get_status(h, &status);
         ck_assert(!status.reachable && status.unreachable_since > 0);
         ck_assert_ptr_nonnull(strstr(status.last_error, "127.0.0.1"));
@@ -275,7 +281,7 @@ static int repo_with_token(const char *token, const char *rewritten)
         put_token(token);
         loopback_start(&server, wants_new_token, (void *)rewritten);
         h = hub_for(server.url, token_path);
-        r = ask_repo(h, NULL, 5000, &a);
+        r = ask_repo(h, NULL, PATIENT_MS, &a);
         hub_free(h);
         loopback_stop(&server);
         unlink(token_path);
@@ -325,7 +331,7 @@ static int tree_by(const char *const *script)
         answer_done(&a);
         loopback_start(&server, by_script, (void *)script);
         h = hub_for(server.url, NULL);
-        ck_assert_int_eq(hub_tree(h, REPO_DATASET, "org/name", SHA, 5000, on_tree, &a, NULL), 0);
+        ck_assert_int_eq(hub_tree(h, REPO_DATASET, "org/name", SHA, PATIENT_MS, on_tree, &a, NULL), 0);
         r = answer_wait(&a);
         hub_free(h);
         loopback_stop(&server);
@@ -373,7 +379,7 @@ static int locate_how(enum hub_locate_how how, const char *const *script)
         answer_done(&a);
         loopback_start(&server, by_script, (void *)script);
         h = hub_for(server.url, NULL);
-        ck_assert_int_eq(hub_locate(h, REPO_MODEL, "org/name", SHA, "a b.bin", how, clock_ms() + 5000,
+        ck_assert_int_eq(hub_locate(h, REPO_MODEL, "org/name", SHA, "a b.bin", how, clock_ms() + PATIENT_MS,
                                     on_location, &a, NULL),
                          0);
         r = answer_wait(&a);
@@ -543,7 +549,7 @@ START_TEST(suspend)
 
         loopback_start(&server, by_script, (void *)SCRIPT("200 OK||" INFO));
         h = hub_for(server.url, NULL);
-        ck_assert_int_eq(ask_repo(h, NULL, 5000, &a), 0);
+        ck_assert_int_eq(ask_repo(h, NULL, PATIENT_MS, &a), 0);
         ck_assert_uint_eq(count_connections(server.port), 1);
         loopback_set(&server, silent);
         ck_assert_int_eq(
@@ -557,7 +563,7 @@ START_TEST(suspend)
         ck_assert_int_eq(hub_repo_info(h, REPO_MODEL, "org/name", NULL, 1, on_repo, &a, NULL), -ENETDOWN);
         loopback_set(&server, by_script);
         hub_resume(h);
-        ck_assert_int_eq(ask_repo(h, NULL, 5000, &a), 0);
+        ck_assert_int_eq(ask_repo(h, NULL, PATIENT_MS, &a), 0);
         hub_free(h);
         loopback_stop(&server);
 }
