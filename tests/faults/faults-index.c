@@ -388,7 +388,7 @@ int main(int argc, char **argv)
         static const enum shim_kind kinds[] = { SHIM_MEMORY, SHIM_FILE, SHIM_SPACE, SHIM_EINTR, SHIM_SHORT,
                                                 SHIM_SQLITE_MEMORY, SHIM_SQLITE_FILE, SHIM_SQLITE_FULL };
         static const struct scenario s = { .name = "index", .prepare = prepare, .act = act, .check = check,
-                                           .kinds = kinds, .kinds_count = ARRAY_SIZE(kinds), .seconds = 60 };
+                                           .kinds = kinds, .kinds_count = ARRAY_SIZE(kinds), .seconds = 600 };
 
         return sweep_main(&s, argc, argv);
 }
