@@ -67,7 +67,7 @@ static void try_requests(const char *text, size_t size)
                 if (!is_for_mount(text, (size_t)(end - text)))
                         (void)!send(c.fd, text, (size_t)(end + 1 - text), MSG_NOSIGNAL);
         shutdown(c.fd, SHUT_WR);
-        while (line_read(c.reader, 10000, &answer) == 0) {
+        while (line_read(c.reader, 100000, &answer) == 0) {
                 assert(json_object_get(answer, "event") || json_object_get(answer, "result") ||
                        json_get_text(answer, "error")[0] != '\0');
                 json_decref(answer);
