@@ -68,7 +68,7 @@ START_TEST(many_are_counted)
         waitpid(gone, NULL, 0);
         for (int i = 0; i < 100000; i++)
                 blob_note_reader(b, gone, (uid_t)(i % 50)); /* the same thread: only the first is looked at */
-        for (pid_t pid = 4000000; pid < 4000020; pid++) /* beyond pid_max: none of them is */
+        for (pid_t pid = 4194304; pid < 4194324; pid++) /* beyond pid_max: none of them is */
                 blob_note_reader(b, pid, 7);
         blob_note_reader(b, 0, 7);
         blob_take_readers(b, &l);
