@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from checker import Checker
+from checker import Checker, Held, read_map
 from harness import BINARY, clean_env
 from hub.content import Content, Synthetic
 from hub.hub import Hub
@@ -89,10 +89,24 @@ class Recording:
             mark(self.log, f"blobs\t{folder}\t{entry.etag}")
             mark(self.log, f"links\t{folder}\t{sha}/{path}")
 
-    def pull_a_part(self, id_: str, seconds: float, sig: signal.Signals, promise: bool) -> None:
-        """Ended on the way; @promise: what is synced then must stay."""
-        process = self.start(id_)
-        time.sleep(seconds)
+    def _held(self) -> Held:
+        """What the map says of the one large file that is not complete."""
+        for path in self.store.glob("partial/*/*.map"):
+            try:
+                held = read_map(path)
+            except FileNotFoundError:  # it has just been given up
+                continue
+            if held is not None and held.size > 200 * KIB:
+                return held
+        return Held(0, "")
+
+    def pull_a_part(self, id_: str, until: Callable[[Held], bool], sig: signal.Signals, promise: bool) -> None:
+        """Ended on the way, when @until holds; @promise: what is synced then must stay."""
+        process, limit = self.start(id_), time.monotonic() + 60
+        while not until(self._held()):
+            assert process.poll() is None, "it ended by itself"
+            assert time.monotonic() < limit, f"it does not come to that: {self._held()}"
+            time.sleep(0.02)
         process.send_signal(sig)
         process.communicate(timeout=60)
         if promise:
@@ -104,21 +118,30 @@ class Recording:
         self.pull("org/a")
         self.commit("org/b", {"config.json": "{}", "model.safetensors": Synthetic(700 * KIB, 2)})
         with self.hub.fault("bandwidth", on="content", rate=50 * KIB):
-            self.pull_a_part("org/b", 7.5, signal.SIGKILL, True)  # the data were synced after 5 s
-            self.pull_a_part("org/b", 1.5, signal.SIGINT, True)  # and at the end
+            # the data are synced after 5 s
+            self.pull_a_part("org/b", lambda held: held.bytes() > held.bytes(durable=True) > 0, signal.SIGKILL, True)
+            before = self._held().bytes()
+            self.pull_a_part("org/b", lambda held: held.bytes() > before, signal.SIGINT, True)  # and at the end
         self.pull("org/b")
         self.commit("org/b", {"config.json": '{"new": 1}', "x.bin": self.contents_of("org/a", "sub/x.bin")}, ref="new")
         self.pull("org/b", "new")  # another ref (main is believed for 60 s); a blob of another repo is linked
         wrong = Synthetic(260 * KIB, 3)
         self.wrong = wrong.sha256
         self.commit("org/c", {"wrong.bin": wrong})
+        most = 0
+
+        def is_begun_anew(held: Held) -> bool:
+            nonlocal most
+            most = max(most, held.bytes())
+            return 0 < held.bytes() < most
+
         with self.hub.fault("corrupt", on="content", path="wrong.bin", at=WRONG_AT, times=1), \
                 self.hub.fault("bandwidth", on="content", rate=40 * KIB):
-            self.pull_a_part("org/c", 8.5, signal.SIGKILL, False)  # synced, then given up: begun anew
+            self.pull_a_part("org/c", is_begun_anew, signal.SIGKILL, False)  # synced, then given up
         self.pull("org/c")
         with self.hub.fault("bandwidth", on="content", rate=100 * KIB):
             self.commit("org/d", {"killed.bin": Synthetic(300 * KIB, 4)})
-            self.pull_a_part("org/d", 1.5, signal.SIGKILL, False)
+            self.pull_a_part("org/d", lambda held: held.bytes() > 0, signal.SIGKILL, False)
         self.pull("org/d")
 
     def contents_of(self, id_: str, path: str) -> Content:
