@@ -14,6 +14,7 @@ from hub.hub import Hub
 from test_lazy import wait_for
 
 KIB = 1 << 10
+pytestmark = pytest.mark.limit(300)
 
 
 def flip(path: Path, rng: random.Random) -> None:
@@ -58,6 +59,19 @@ def read_all(wfs: Weightfs, files: dict[str, bytes]) -> None:
         assert (snapshot / path).read_bytes() == right, path
 
 
+def start_and_read(wfs: Weightfs, start: Callable[[], object], files: dict[str, bytes]) -> None:
+    """What is met only now, perhaps by a write, is said, and mended by the next start; a wrong byte is none of it."""
+    before = len(wfs.log.read_text())
+    start()
+    try:
+        read_all(wfs, files)
+    except OSError:
+        assert "some of it cannot be read" in wfs.log.read_text()[before:]
+        wfs.stop()
+        start()
+        read_all(wfs, files)
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_between_two_runs(wfs: Weightfs, hub: Hub, rng: random.Random, damage: str) -> None:
     wfs.start()
@@ -65,17 +79,9 @@ def test_damaged_between_two_runs(wfs: Weightfs, hub: Hub, rng: random.Random, d
     wfs.stop()
     for _ in range(3):
         DAMAGES[damage](wfs.state / "catalogue.sqlite", rng)
-        wfs.offline()
-        try:
-            read_all(wfs, files)
-        except OSError:  # what is met only now is mended by the next start; a wrong byte is none
-            assert "is damaged" in wfs.log.read_text()
-            wfs.stop()
-            wfs.offline()
-            read_all(wfs, files)
+        start_and_read(wfs, wfs.offline, files)
         wfs.stop()
-    wfs.start()
-    read_all(wfs, files)
+    start_and_read(wfs, wfs.start, files)
     assert hub.log.content_bytes(path="model.safetensors") == len(files["model.safetensors"]), "nothing was fetched again"
 
 
@@ -92,13 +98,14 @@ def test_damaged_while_it_is_mounted(wfs: Weightfs, hub: Hub, rng: random.Random
     os.path.exists(wfs.mnt / "models/org/other")  # something new, which would be recorded
     wfs.status()
     wfs.kill()
-    for start in (wfs.offline, wfs.offline, wfs.start):
-        start()
+    for _ in range(2):
+        wfs.offline()
         try:
             read_all(wfs, files)
         except OSError:
-            assert start != wfs.start, wfs.log.read_text()[-3000:]
+            pass
         wfs.stop()
+    start_and_read(wfs, wfs.start, files)
 
 
 def test_of_a_newer_version(wfs: Weightfs, hub: Hub) -> None:
