@@ -179,7 +179,7 @@ def killed_while_read(wfs: Weightfs, stage: Stage, kill: str) -> bool:
     """Starts it, reads all, stops it. False: it was not come to that call."""
     process = None
     try:
-        wfs.start("--lookup-deadline", "5", env=clean_env(CRASH_KILL=kill, **stage.recorded()))
+        wfs.start(env=clean_env(CRASH_KILL=kill, **stage.recorded()))
         process = wfs.process
         read_all(wfs, stage)
         wfs.stop()
@@ -188,7 +188,7 @@ def killed_while_read(wfs: Weightfs, stage: Stage, kill: str) -> bool:
         if process is None:
             assert "ended with -9" in str(e)
         else:
-            assert process.wait(5) == -signal.SIGKILL, e
+            assert process.wait(20) == -signal.SIGKILL, e
             assert "wrong bytes" not in str(e)
         wfs.clean_up()
         wfs.process = None
