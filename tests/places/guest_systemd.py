@@ -99,7 +99,7 @@ def the_hub_comes_up() -> None:
     hub.start()
     hub.add_repo("model", "org/held").commit({"config.json": "{}", "model.safetensors": HELD})
     hub.add_repo("model", "org/big").commit({"config.json": "{}", "model.safetensors": BIG})
-    wait_for(repo("org/big").exists, "org/big is there", 30)
+    wait_for(repo("org/big").exists, "org/big is there")
     assert sha256(weights("org/big")) == BIG.sha256
 
 
@@ -218,7 +218,7 @@ def held_on_disk_is_served_by_the_kernel_alone() -> None:
         if mount["passthrough"]:
             os.kill(daemon, signal.SIGSTOP)
         try:
-            said = subprocess.run(["timeout", "-s", "KILL", "10", "sha256sum"], stdin=held, text=True,
+            said = subprocess.run(["timeout", "-s", "KILL", "60", "sha256sum"], stdin=held, text=True,
                                   capture_output=True, check=True).stdout
         finally:
             os.kill(daemon, signal.SIGCONT)

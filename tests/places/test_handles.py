@@ -16,6 +16,7 @@ MIB = 1 << 20
 HANDLE_BYTES = 128
 CONTENT = Synthetic(2 * MIB, seed=21)
 libc = ctypes.CDLL(None, use_errno=True)
+pytestmark = pytest.mark.limit(300)
 
 
 class FileHandle(ctypes.Structure):

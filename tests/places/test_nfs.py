@@ -20,10 +20,10 @@ def results(uml_root: Path, installed: Path, tmp_path_factory: pytest.TempPathFa
     """Boots once and returns what became of each check."""
     kept = tmp_path_factory.mktemp("nfs")
     done = subprocess.run(
-        [str(ROOT / "tools/boot-uml"), "--time-limit", "150", "--keep", str(kept), "--memory", "768M",
+        [str(ROOT / "tools/boot-uml"), "--time-limit", "1200", "--keep", str(kept), "--memory", "768M",
          "--bind", f"{installed}:/mnt/installed", "--bind", f"{ROOT / 'tests'}:/mnt/tests", str(uml_root),
          str(ROOT / "tests/places/guest_nfs.py")],
-        capture_output=True, text=True, check=False, timeout=260)
+        capture_output=True, text=True, check=False, timeout=1300)
     print(done.stdout, done.stderr, f"kept in {kept}", sep="\n")
     assert done.returncode in (0, 1), "the guest did not come to its end (output above)"
     return guest.results(done.stdout)

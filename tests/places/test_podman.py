@@ -18,7 +18,7 @@ from hub.models import MINILM_ID
 USER = 1000
 HOME = "/home/tester"
 CACHE = f"{HOME}/.cache/huggingface"
-pytestmark = [pytest.mark.in_ns, pytest.mark.limit(240)]
+pytestmark = [pytest.mark.in_ns, pytest.mark.limit(900)]
 
 
 class Podman:
@@ -29,7 +29,7 @@ class Podman:
         (self.hf_home / "hub").mkdir(parents=True)
         os.chown(self.hf_home, USER, USER)
 
-    def run(self, *command: str, options: tuple[str, ...] = (), timeout: float = 120,
+    def run(self, *command: str, options: tuple[str, ...] = (), timeout: float = 400,
             code: int | None = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [str(ROOT / "tools/podman-run"), str(self.root), "--user", f"{USER}:{USER}", "-e", f"HOME={HOME}",
@@ -40,7 +40,7 @@ class Podman:
 
     def podman(self, *args: str) -> str:
         return subprocess.run([str(ROOT / "tools/podman-run"), "--podman", *args], capture_output=True, text=True,
-                              timeout=60, check=True).stdout
+                              timeout=200, check=True).stdout
 
     def embed(self, what: str, *options: str) -> dict[str, Any]:
         """Loads the model with sentence-transformers and returns every bit of some embeddings."""

@@ -53,9 +53,9 @@ def results(systemd_root: Path, installed: Path, tmp_path_factory: pytest.TempPa
     assert os.path.lexists(installed / "etc/systemd/system/multi-user.target.wants/weightfs@boot.service")
     kept = tmp_path_factory.mktemp("systemd")
     done = subprocess.run(
-        [str(ROOT / "tools/boot-systemd"), "--time-limit", "120", "--keep", str(kept), "--add", str(installed),
+        [str(ROOT / "tools/boot-systemd"), "--time-limit", "1200", "--keep", str(kept), "--add", str(installed),
          "--bind", f"{ROOT / 'tests'}:/mnt/tests", str(systemd_root), str(ROOT / "tests/places/guest_systemd.py")],
-        capture_output=True, text=True, check=False, timeout=240)
+        capture_output=True, text=True, check=False, timeout=1300)
     print(done.stdout, done.stderr, f"kept in {kept}", sep="\n")
     assert done.returncode in (0, 1), "the guest did not come to its end (output above)"
     return guest.results(done.stdout)
