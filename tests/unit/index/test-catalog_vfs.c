@@ -137,7 +137,7 @@ START_TEST(flipped_bits)
 {
         const char *flips = getenv("CATALOG_FLIPS"), *given = getenv("CATALOG_SEED");
         unsigned count = flips ? (unsigned)atoi(flips) : 400, noticed = 0;
-        unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)getpid();
+        unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : 1; /* the same in each run */
 
         printf("CATALOG_SEED=%u\n", seed);
         srand(seed);
