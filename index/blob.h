@@ -41,8 +41,9 @@ struct blobs *blobs_free(struct blobs *t); /* all references are gone; syncs wha
 
 /* The blob of row @id, opened on first use. A whole blob whose file has vanished from the store
  * becomes filling again, one that was filling and has a final file of the right size becomes
- * adopted, and so does a complete one whose file was written to after it was verified (the catalogue follows). Some blobs without references stay open, so that opening them
- * again is cheap. 0, BLOB_E_NONE, or negative errno. */
+ * adopted, and so does a complete one whose file was written to after it was verified (the catalogue
+ * follows). Some blobs without references stay open, so that opening them again is cheap. 0,
+ * BLOB_E_NONE, or negative errno. */
 int blobs_get(struct blobs *t, int64_t id, struct blob **ret);
 struct blob *blob_ref(struct blob *b);
 struct blob *blob_unref(struct blob *b); /* NULL is allowed; returns NULL */
