@@ -217,7 +217,7 @@ int client_find(struct options *o, const char *mnt, char **ret_point, struct err
 {
         CLEANUP(mount_table_done) struct mount_table mounts = {};
         CLEANUP_FREE char *absolute = NULL;
-        const struct mount_entry *m;
+        const struct mount_entry *m, *only = NULL;
         size_t count;
         int r = mount_table_read(&mounts);
 
@@ -241,12 +241,18 @@ int client_find(struct options *o, const char *mnt, char **ret_point, struct err
         }
         m = only_mount(&mounts, &count);
         if (!option_given(o, OPTION_STATE) && !option_given(o, OPTION_STORE) && !o->mount_point) {
-                if (m)
+                if (m && o->command != COMMAND_UNMOUNT)
                         return take_mount(o, m, ret_point);
                 if (count > 1)
                         return not_ours(&mounts, NULL, err);
+                only = m;
         }
         r = paths_of_store(o, err);
         m = r == 0 ? mount_table_by_state(&mounts, o->state) : NULL;
+        if (r == 0 && !m && only) /* others may be served from it: it is not taken away on a guess */
+                return errmsg_set(err, -ENOENT,
+                                  "the only weightfs mount is %s, and not of the usual store %s; "
+                                  "'weightfs unmount %s' if that is meant",
+                                  only->point, o->store, only->point);
         return m ? take_mount(o, m, ret_point) : r;
 }

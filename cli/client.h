@@ -45,7 +45,8 @@ int client_ask(struct client *c, json_t *request, unsigned timeout_ms, client_ev
 
 /*
  * Which daemon is meant: @mnt, else mount_point, else state or store where somebody said one, else
- * the only weightfs mount, else the default state folder. Sets o->state (and o->store where it
+ * the only weightfs mount, else the default state folder; to unmount, the only one is not taken
+ * unless it has the default state folder. Sets o->state (and o->store where it
  * follows), both real. @ret_point: the mount's point, NULL where nothing is mounted; caller's.
  */
 int client_find(struct options *o, const char *mnt, char **ret_point, struct errmsg *err);

@@ -186,6 +186,15 @@ def test_ways_to_name_a_mount(term: Terminal, wfs: Weightfs, tmp_path: Path) -> 
     says(term("unmount", *term.store), 1, "no weightfs is mounted whose state folder is", str(wfs.state))
 
 
+def test_unmount_does_not_guess(term: Terminal, wfs: Weightfs) -> None:
+    """The only mount there is may serve others, who would lose it to a command that was cut short."""
+    term.mount()
+    for words in (["unmount"], ["umount"], ["unmount", "--lazy"]):
+        says(term(*words), 1, str(wfs.mnt))
+    assert mount_device(wfs.mnt) is not None
+    assert os.listdir(wfs.mnt)
+
+
 def test_a_dead_daemon(term: Terminal, wfs: Weightfs) -> None:
     term.mount()
     kill(term.daemon)
