@@ -229,16 +229,62 @@ int ask_read(struct request *rq, struct blob *b, uint64_t start, uint64_t end)
         return ask(rq, &(struct question){ .kind = ASK_READ, .blob = b, .start = start, .end = end });
 }
 
+/* What an errno does not tell, for people; empty where it says all there is. */
+static const char *reason(int r)
+{
+        switch (r) {
+        case FETCH_E_FORBIDDEN:
+                return "the hub does not give it out: gated, private or disabled, or it refuses the token";
+        case FETCH_E_UNREACHABLE:
+                return "the hub could not be asked, or failed, and nothing held answers";
+        case FETCH_E_CORRUPT:
+                return "it is in the quarantine; 'weightfs verify --repair' tries again";
+        case FETCH_E_LIMIT:
+                return "its repo may bring no more in this hour (--max-fetch)";
+        case -ENOSPC:
+                return "what is missing of it does not fit the store, or needs what --keep-free keeps";
+        default:
+                return "";
+        }
+}
+
+/* "models/Org/Name: path", by the first place that lists the blob; empty where none is known. */
+static void name_file(struct request *rq, char *ret, size_t size)
+{
+        struct commit commit;
+        struct entry entry;
+        struct repo repo;
+
+        ret[0] = '\0';
+        if (rq->node.kind == NODE_BLOB &&
+            catalog_blob_place_next(rq->fs->catalog, rq->node.id, 0, 0, &repo, &commit, &entry) == 0)
+                snprintf(ret, size, "%s/%s: %s", repo_type_plural(repo.type), repo.name, entry.path);
+}
+
+static void log_failure(struct request *rq, int r)
+{
+        static struct log_ratelimit limit;
+        char file[REPO_NAME_MAX + ENTRY_PATH_MAX + 16] = "";
+        const char *why = reason(r);
+
+        if (!log_wanted(LOG_LEVEL_WARN, LOG_COMPONENT) ||
+            !log_ratelimit_ok(&limit, LOG_LEVEL_WARN, LOG_COMPONENT))
+                return;
+        if (rq->op != OP_LOOKUP)
+                name_file(rq, file, sizeof(file));
+        log_warn("%s answered with %s (asked by pid %d, uid %u)%s%s%s%s",
+                 rq->op == OP_LOOKUP ? rq->name : rq->op == OP_OPEN ? "open" : "read", strerror(errno_of(r)),
+                 (int)fuse_req_ctx(rq->req)->pid, (unsigned)fuse_req_ctx(rq->req)->uid, file[0] ? ": " : "", file,
+                 why[0] ? ": " : "", why);
+}
+
 static void reply_failure(struct request *rq, int r)
 {
         int e = errno_of(r);
 
         if (e != ENOENT && e != EINTR) {
                 atomic_fetch_add(&rq->fs->errors, 1);
-                log_ratelimited(LOG_LEVEL_WARN, "%s answered with %s (asked by pid %d, uid %u)",
-                                rq->op == OP_LOOKUP ? rq->name : rq->op == OP_OPEN ? "open" : "read",
-                                strerror(e), (int)fuse_req_ctx(rq->req)->pid,
-                                (unsigned)fuse_req_ctx(rq->req)->uid);
+                log_failure(rq, r);
         }
         fuse_reply_err(rq->req, e);
 }

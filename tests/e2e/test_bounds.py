@@ -100,7 +100,8 @@ def test_a_crawler_does_not_pull_the_hub(wfs: Weightfs, hub: Hub) -> None:
     assert re.search(said, shown), shown
     log = wfs.log.read_text()
     assert re.search(r"models/org/crawled: 2\.bin is not opened: .* --max-fetch in this hour", log)
-    assert re.search(rf"open answered with Disk quota exceeded \(asked by pid {os.getpid()}, uid {os.getuid()}\)", log)
+    assert re.search(rf"open answered with Disk quota exceeded \(asked by pid {os.getpid()}, uid {os.getuid()}\): "
+                     r"models/org/crawled: 2\.bin: .*\(--max-fetch\)", log)
 
     wfs.command("pull", "--store", wfs.store, "--state", wfs.state, "org/crawled")  # a person's wish
     for name, content in files.items():

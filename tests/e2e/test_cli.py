@@ -222,6 +222,16 @@ def test_who_has_it_already(term: Terminal, wfs: Weightfs, tmp_path: Path) -> No
     assert not (tmp_path / "elsewhere").exists(), "a mount that was refused leaves a store behind"
 
 
+def test_the_log_says_what_failed_and_why(wfs: Weightfs, hub: Hub) -> None:
+    """An errno is all that a program sees: what "Permission denied" was about is for the log to tell."""
+    hub.add_repo("model", "org/gated", gated="auto").commit({"model.safetensors": Synthetic(1 << 20, seed=7)})
+    wfs.start()
+    with pytest.raises(PermissionError):
+        (wfs.mnt / "models/org/gated/model.safetensors").read_bytes()
+    assert re.search(r"open answered with Permission denied \(asked by pid \d+, uid \d+\): models/org/gated: "
+                     r"model\.safetensors: the hub does not give it out: .*token\n", wfs.log.read_text())
+
+
 def test_a_mount_point_with_files_is_warned_about(term: Terminal, wfs: Weightfs) -> None:
     (wfs.mnt / "here").write_text("mine")
     done = term.mount()
