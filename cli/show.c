@@ -43,7 +43,7 @@ static void print_padded(FILE *out, const char *text, size_t columns)
 
 void show_json(FILE *out, const json_t *report)
 {
-        json_dumpf(report, out, JSON_INDENT(2));
+        json_dumpf(report, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         fputc('\n', out);
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -332,6 +333,7 @@ def run_verify(wfs: Weightfs, *args: str, check: bool = False) -> tuple[int, dic
     done = wfs.command("verify", "--json", "--store", wfs.store, "--state", wfs.state, "--endpoint",
                        wfs.endpoint or "", *args, check=check, timeout=120)
     assert done.stdout, done.stderr
+    assert re.search(r'"seconds": \d+\.\d{1,3},', done.stdout), "milliseconds are all that was measured"
     return done.returncode, json.loads(done.stdout)
 
 
