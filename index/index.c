@@ -56,8 +56,8 @@ static int say_locked(int fd, const char *state, struct errmsg *err)
         if (n <= 0 || strspn(text, "0123456789") == 0)
                 return errmsg_set(err, -EBUSY, "another process uses the state folder %s", state);
         text[strspn(text, "0123456789")] = '\0';
-        return errmsg_set(err, -EBUSY, "the process %s uses the state folder %s; end it, or choose another "
-                                       "--state", text, state);
+        return errmsg_set(err, -EBUSY, "the process %s uses the state folder %s ('weightfs status --state %s' says for "
+                                       "what); end it, or choose another --state", text, state, state);
 }
 
 static int take_lock(const char *state, int *ret_fd, struct errmsg *err)

@@ -216,7 +216,7 @@ def test_who_has_it_already(term: Terminal, wfs: Weightfs, tmp_path: Path) -> No
     says(term("mount", "--store", tmp_path / "elsewhere", wfs.mnt), 1, f"{wfs.mnt} is a weightfs mount already",
          f"pid {pid}", f"weightfs unmount {wfs.mnt}")
     says(term("mount", *term.store, *term.hub, other), 1, f"the process {pid} uses the state folder {wfs.state}",
-         "--state")
+         "--state", f"weightfs status --state {wfs.state}")
     assert mount_device(other) is None
     assert term.daemon == pid
     assert not (tmp_path / "elsewhere").exists(), "a mount that was refused leaves a store behind"
