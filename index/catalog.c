@@ -30,9 +30,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define HEADER_BYTES 100 /* sqlite.org/fileformat2.html, 1.3 */
@@ -406,8 +408,25 @@ static int journal_set(struct conn *k)
         return strcmp(mode, "wal") == 0 ? 0 : -EOPNOTSUPP;
 }
 
+/* SQLite tells no errno where its index of the WAL finds no space: that is an I/O error like others. */
+static bool has_space(const char *path)
+{
+        char folder[PATH_MAX];
+        struct statvfs s;
+
+        snprintf(folder, sizeof(folder), "%s", path);
+        if (strrchr(folder, '/'))
+                *strrchr(folder, '/') = '\0';
+        return statvfs(folder, &s) < 0 || s.f_blocks == 0 || s.f_bavail > 0;
+}
+
 static int explain(const char *path, int r, struct errmsg *err)
 {
+        if (r == -ENOSPC || (r == -EIO && !has_space(path)))
+                return errmsg_set(err, -ENOSPC,
+                                  "no space is left for the catalogue %s; free some, or choose a directory in "
+                                  "another file system with --state",
+                                  path);
         if (r == -EUCLEAN)
                 return damaged(path, err, "SQLite cannot read it");
         if (r == -EOPNOTSUPP)

@@ -235,6 +235,22 @@ def small_disk(wfs: Weightfs) -> Iterator[Path]:
     subprocess.run(["umount", "-l", wfs.store], check=True)
 
 
+def test_a_disk_that_is_full_at_the_start(term: Terminal, wfs: Weightfs, hub: Hub, small_disk: Path,  # noqa: F811
+                                          tmp_path: Path) -> None:
+    """What is held can be served all the same, from a state folder that has space."""
+    hub.add_repo("model", "org/a").commit({"config.json": "{}"})
+    assert term.pull("org/a").returncode == 0
+    with pytest.raises(OSError, match="No space"), (small_disk / "ballast").open("wb", buffering=0) as f:
+        while f.write(bytes(4096)):
+            pass
+    store = ["--store", wfs.store]
+    for words in (["mount", *store, *term.hub, wfs.mnt], ["ls", *store]):
+        says(term(*words), 1, "no space is left for the catalogue", "free some", "--state")
+    assert term("mount", *store, *term.hub, "--state", tmp_path / "roomy", wfs.mnt).returncode == 0
+    assert (wfs.snapshot("org/a") / "config.json").read_text() == "{}"
+    term("unmount", wfs.mnt)
+
+
 def test_too_large_for_the_disk(term: Terminal, wfs: Weightfs, hub: Hub, small_disk: Path) -> None:  # noqa: F811
     hub.add_repo("model", "org/big").commit({"a.bin": Synthetic(64 * MIB, 1), "config.json": "{}"})
     says(term.pull("org/big"), 1, "models/org/big needs 64.0 MiB more", str(small_disk), "free some", "--include",
