@@ -90,6 +90,11 @@ static int mount_failed(struct fs *fs, struct errmsg *err)
                 return errmsg_set(err, -ENODEV,
                                   "/dev/fuse is not there: load the module (modprobe fuse), or give the container "
                                   "--device /dev/fuse");
+        if (access("/dev/fuse", R_OK | W_OK) < 0)
+                return errmsg_set(err, -errno,
+                                  "/dev/fuse may not be used: %s; open it to all (chmod 666 /dev/fuse, as is usual), or "
+                                  "mount as root",
+                                  strerror(errno));
         if (strstr(mount_error.text, "allow_other"))
                 return errmsg_set(err, -EPERM,
                                   "mounting %s with allow_other is refused: put a line user_allow_other into "

@@ -221,6 +221,18 @@ def test_no_fuse(term: Terminal, wfs: Weightfs) -> None:  # noqa: F811
     says(done, 1, "/dev/fuse is not there", "modprobe fuse", "--device /dev/fuse")
 
 
+@needs_root
+def test_fuse_that_is_not_for_all(term: Terminal, wfs: Weightfs, tmp_path: Path) -> None:  # noqa: F811
+    tmp_path.chmod(0o777)
+    wfs.mnt.chmod(0o777)
+    script = ('mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 600 /dev/fuse c 10 229 && '
+              'exec setpriv --reuid=1000 --regid=1000 --clear-groups -- "$@"')
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", BINARY, "mount", "--store", tmp_path / "s",
+                           *term.hub, wfs.mnt],
+                          capture_output=True, text=True, timeout=30, env=term.env(), check=False)
+    says(done, 1, "/dev/fuse may not be used: Permission denied", "chmod 666 /dev/fuse", "as root")
+
+
 # -- a full disk ------------------------------------------------------------------------------------------------
 
 
