@@ -33,6 +33,14 @@ int complain_usage(enum command command, const char *fmt, ...)
         return 2;
 }
 
+/* What works on a store needs no daemon, also while the mount of one that died is still there. The store must have
+ * led to that mount: from a mount point only the state folder is known, which may be another store's. */
+static bool works_alone(const struct options *o)
+{
+        return (o->command == COMMAND_LS || o->command == COMMAND_PULL || o->command == COMMAND_VERIFY) &&
+               option_given(o, OPTION_STORE) && !o->mount_point;
+}
+
 int find_and_connect(struct options *o, const char *mnt, struct client *ret, char **ret_point,
                      struct errmsg *err)
 {
@@ -45,6 +53,10 @@ int find_and_connect(struct options *o, const char *mnt, struct client *ret, cha
         if (r == -ENOENT || r == -ECONNREFUSED) {
                 if (!point)
                         return 1;
+                if (works_alone(o)) {
+                        r = paths_of_store(o, err);
+                        return r < 0 ? r : 1;
+                }
                 return errmsg_set(
                         err, -ENOTCONN,
                         "the daemon of the mount %s is gone; 'weightfs unmount %s' clears the mount", point,

@@ -26,7 +26,8 @@ int complain_usage(enum command command, const char *fmt, ...) PRINTF_LIKE(2, 3)
 
 /*
  * Finds the daemon that is meant and connects. 0; 1 when none runs: o->store and o->state are then
- * filled in; negative errno with a sentence, also for a mount whose daemon is dead.
+ * filled in; negative errno with a sentence, also for a mount whose daemon is dead, unless the
+ * command can do without and the store was named.
  */
 int find_and_connect(struct options *o, const char *mnt, struct client *ret, char **ret_point,
                      struct errmsg *err);

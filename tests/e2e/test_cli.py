@@ -200,6 +200,8 @@ def test_a_dead_daemon(term: Terminal, wfs: Weightfs) -> None:
     kill(term.daemon)
     for words in (["status", wfs.mnt], ["status", *term.store], ["offline", "on", wfs.mnt]):
         says(term(*words), 1, f"the daemon of the mount {wfs.mnt} is gone", f"weightfs unmount {wfs.mnt}")
+    assert term("ls", *term.store).returncode == 0, "the store is there without a daemon"
+    assert term("verify", *term.store, *term.hub).returncode == 0
     says(term.mount(ok=False), 1, f"{wfs.mnt} is a dead weightfs mount", f"'weightfs unmount {wfs.mnt}' clears it")
     done = term("unmount", wfs.mnt)
     assert done.returncode == 0
