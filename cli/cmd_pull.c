@@ -36,6 +36,33 @@ static json_t *globs(const struct strings *s)
         return list;
 }
 
+/* What was said here and does not count, since the daemon works with its own settings: where it is the very thing that
+ * the sentence for @r asks for. The hub, it names itself. */
+static void name_unused(const struct options *o, const struct client *c, int r, struct errmsg *err)
+{
+        static const struct {
+                int error;
+                enum option_id id;
+        } asked[] = {
+                { -ENOENT, OPTION_TOKEN_FILE }, { -EACCES, OPTION_TOKEN_FILE },    { -EPERM, OPTION_ALLOW },
+                { -EPERM, OPTION_DENY },        { -EHOSTUNREACH, OPTION_CA_FILE }, { -ENOSPC, OPTION_KEEP_FREE },
+        };
+        char said[120] = "";
+        size_t len = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(asked); i++)
+                if (asked[i].error == r && o->source[asked[i].id] == FROM_COMMAND_LINE)
+                        len += (size_t)snprintf(said + len, sizeof(said) - len, "%s--%s", len > 0 ? ", " : "",
+                                                option_table[asked[i].id].name);
+        if (o->token && (r == -ENOENT || r == -EACCES))
+                snprintf(said + len, sizeof(said) - len, "%sHF_TOKEN", len > 0 ? ", " : "");
+        len = strlen(err->text);
+        if (said[0] != '\0')
+                snprintf(err->text + len, sizeof(err->text) - len,
+                         ". The daemon (pid %d) works with its own settings; not used: %s. 'weightfs mount' takes them",
+                         (int)c->pid, said);
+}
+
 static int pull_by_daemon(struct options *o, struct client *c, const char *repo, struct pull_view *view,
                           json_t **ret, struct errmsg *err)
 {
@@ -48,6 +75,8 @@ static int pull_by_daemon(struct options *o, struct client *c, const char *repo,
         r = client_ask(c, request, 0, view_remote, view, ret, err);
         if (r == -EINTR)
                 return errmsg_set(err, r, "interrupted; what arrived is kept, the same command goes on");
+        if (r < 0)
+                name_unused(o, c, r, err);
         return r;
 }
 

@@ -465,6 +465,15 @@ def test_tokens(term: Terminal, wfs: Weightfs, corners: Corners, tmp_path: Path)
         assert TOKEN_ALL not in done.stdout + done.stderr
 
 
+def test_a_pull_by_a_daemon_names_what_did_not_count(term: Terminal, corners: Corners) -> None:
+    """The sentence asks for a token: who gave one must not go round in circles."""
+    term.mount()
+    says(term("pull", *term.store, "corner/private", HF_TOKEN=TOKEN_ALL), 1, "HF_TOKEN or --token-file",
+         f"The daemon (pid {term.daemon}) works with its own settings; not used: HF_TOKEN. 'weightfs mount'")
+    says(term("pull", *term.store, "--token-file", "/none", "corner/private"), 1, "not used: --token-file. ")
+    assert "not used" not in says(term.pull("--keep-free", "0", "corner/private"), 1, "does not know"), "of no use here"
+
+
 def test_a_token_is_not_left_about(term: Terminal, wfs: Weightfs, corners: Corners) -> None:
     term.mount("-v", HF_TOKEN=TOKEN_ALL)
     assert (wfs.snapshot("corner/private") / "config.json").read_text() == "{}"
