@@ -155,15 +155,15 @@ void show_incomplete(FILE *out, const json_t *list)
 static void show_limits(FILE *out, const json_t *hub)
 {
         const json_t *limits = json_object_get(hub, "limits"), *one;
-        char max[FORMAT_MAX], bytes[FORMAT_MAX], left[FORMAT_MAX];
+        char max[FORMAT_MAX], bytes[FORMAT_MAX], left[FORMAT_MAX], opens[FORMAT_MAX];
         size_t i;
 
         json_array_foreach((json_t *)limits, i, one) fprintf(
                 out,
-                "             %s brought %s in this hour, of %s (--max-fetch): %" PRIu64 " opens were refused; a new "
-                "hour begins in %s\n",
+                "             %s brought %s in this hour, of %s (--max-fetch): %s refused; a new hour begins in %s\n",
                 json_get_text(one, "repo"), format_size(json_get_u64(one, "bytes"), bytes),
-                format_size(json_get_u64(hub, "max_fetch"), max), json_get_u64(one, "refused"),
+                format_size(json_get_u64(hub, "max_fetch"), max),
+                format_count(json_get_u64(one, "refused"), "open", opens),
                 format_duration((double)json_get_u64(one, "seconds_left"), left));
 }
 
