@@ -312,7 +312,7 @@ void show_status(FILE *out, const json_t *report)
         fprintf(out, "verify       %s\n", json_get_text(store, "verify"));
         fprintf(out, "state        %s%s\n", json_get_text(store, "state"),
                 is_true(store, "catalogue_damaged") ? " (the catalogue is damaged; the next start makes it anew)" :
-               is_true(store, "catalogue_rebuilt") ? " (the catalogue was made anew at this start)" : "");
+               is_true(store, "catalogue_rebuilt") ? " (the catalogue is new since this start)" : "");
         fprintf(out, "requests     %" PRIu64 ", %" PRIu64 " failed, %" PRIu64 " waiting for the network\n",
                 json_get_u64(mount, "requests"), json_get_u64(mount, "errors"),
                 json_get_u64(mount, "parked"));
