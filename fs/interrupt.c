@@ -9,6 +9,7 @@
  *   X1  The kernel sends one INTERRUPT for each request. A thread that waits on is looked at again each LOOK_MS, for
  *       signals that come later.
  *   X2  Who was answered is forgotten before the request is gone; who is being looked at is held meanwhile.
+ *   X3  Nobody is cancelled after the session's end: the lock that decides about a wait is fetch/'s, which goes then.
  */
 #include "fs/interrupt.h"
 
@@ -18,6 +19,7 @@
 #include "base/workq.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -32,6 +34,8 @@ struct interrupts {
         struct list waiting; /* those that were interrupted, and go on */
         size_t count;
         bool looking; /* the work is queued, or runs */
+        bool ended;
+        pthread_cond_t looked; /* it has run, and is not queued again */
 };
 
 int interrupts_new(const struct waiter_ops *ops, struct interrupts **ret)
@@ -45,14 +49,13 @@ int interrupts_new(const struct waiter_ops *ops, struct interrupts **ret)
         list_init(&x->waiting);
         list_init(&x->work.node);
         lock_init(&x->lock);
+        pthread_cond_init(&x->looked, NULL);
         r = workq_new("wfs-interrupt", 1, &x->queue);
-        if (r < 0) {
-                lock_done(&x->lock);
-                free(x);
-                return r;
-        }
-        *ret = x;
-        return 0;
+        if (r < 0)
+                interrupts_free(x);
+        else
+                *ret = x;
+        return r;
 }
 
 struct interrupts *interrupts_free(struct interrupts *x)
@@ -60,6 +63,7 @@ struct interrupts *interrupts_free(struct interrupts *x)
         if (!x)
                 return NULL;
         workq_free(x->queue);
+        pthread_cond_destroy(&x->looked);
         lock_done(&x->lock);
         free(x);
         return NULL;
@@ -89,7 +93,7 @@ static struct waiter *next_locked(struct interrupts *x) REQUIRES(x->lock)
 
 static void look_at_all_locked(struct interrupts *x) REQUIRES(x->lock)
 {
-        for (size_t left = x->count; left > 0; left--) {
+        for (size_t left = x->count; left > 0 && !x->ended; left--) {
                 struct waiter *w = next_locked(x);
                 bool ends;
 
@@ -113,13 +117,23 @@ static void look(struct work *work)
         struct interrupts *x = CONTAINER_OF(work, struct interrupts, work);
 
         lock_take(&x->lock);
-        while (x->count > 0) {
+        while (x->count > 0 && !x->ended) {
                 lock_drop(&x->lock);
                 usleep(LOOK_MS * 1000);
                 lock_take(&x->lock);
                 look_at_all_locked(x);
         }
         x->looking = false;
+        pthread_cond_broadcast(&x->looked);
+        lock_drop(&x->lock);
+}
+
+void interrupts_end(struct interrupts *x)
+{
+        lock_take(&x->lock);
+        x->ended = true;
+        while (x->looking)
+                lock_wait(&x->lock, &x->looked);
         lock_drop(&x->lock);
 }
 

@@ -29,6 +29,9 @@ int interrupts_new(const struct waiter_ops *ops, struct interrupts **ret);
 /* All waiters are forgotten. NULL is allowed; returns NULL. */
 struct interrupts *interrupts_free(struct interrupts *x);
 
+/* The session is over, and no INTERRUPT comes any more: once this returns nobody is looked at, or being cancelled. */
+void interrupts_end(struct interrupts *x);
+
 /* An INTERRUPT came for @w, of thread @tid. */
 void interrupts_came(struct interrupts *x, struct waiter *w, pid_t tid);
 /* @w is being answered. An INTERRUPT that comes now must not be told any more. */

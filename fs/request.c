@@ -12,8 +12,8 @@
  *       function back (fuse_req_interrupt_func(NULL) waits for that lock), and only then replies.
  *   Q3  No lock of ours is held while fetch/ or libfuse is called, except fs.serving, shared: who
  *       takes it exclusively is the last of the session.
- *   Q4  Once the session has ended no handler runs: fetch/ goes before the reply threads do, since
- *       its end answers what is still parked.
+ *   Q4  Once the session has ended no handler runs, and no wait is cancelled: fetch/ goes before the reply
+ *       threads do, since its end answers what is still parked.
  */
 #define LOG_COMPONENT "fs"
 

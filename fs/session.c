@@ -9,6 +9,7 @@
 #define LOG_COMPONENT "fs"
 
 #include "fs/internal.h"
+#include "fs/interrupt.h"
 
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -308,6 +309,7 @@ int fs_run(struct fs *fs)
         pthread_rwlock_wrlock(&fs->serving); /* Q4 */
         fs->unmounted = true;
         pthread_rwlock_unlock(&fs->serving);
+        interrupts_end(fs->interrupts);
         return r;
 }
 

@@ -4,12 +4,13 @@
  */
 #include "fs/asker.h"
 
+#include "waiting.h"
+
 #include <check.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,49 +66,6 @@ START_TEST(who_cannot_be_looked_at_is_told_by_his_uid)
         ck_assert_uint_ne(asker_of(0, 0), 0); /* which is this process itself */
 }
 END_TEST
-
-static void nothing(int signal)
-{
-        (void)signal;
-}
-
-/* A process in a wait that only what is fatal ends, as of vfork(2), without its shared memory: what else is sent to it stays pending. */
-struct waiting {
-        pid_t pid, keeper; /* which it waits for */
-};
-
-static struct waiting wait_begins(void)
-{
-        struct waiting w;
-        int told[2];
-
-        ck_assert_int_eq(pipe(told), 0);
-        w.pid = fork();
-        ck_assert_int_ge(w.pid, 0);
-        if (w.pid == 0) {
-                for (int s = 1; s < NSIG; s++)
-                        signal(s, nothing);
-                if (syscall(SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, 0) == 0) {
-                        pid_t self = getpid();
-
-                        if (write(told[1], &self, sizeof(self)) == sizeof(self))
-                                for (;;)
-                                        pause();
-                        _exit(0);
-                }
-                _exit(0);
-        }
-        ck_assert_int_eq(read(told[0], &w.keeper, sizeof(w.keeper)), sizeof(w.keeper));
-        close(told[0]);
-        close(told[1]);
-        return w;
-}
-
-static void wait_ends(struct waiting w)
-{
-        ck_assert_int_eq(kill(w.keeper, SIGKILL), 0);
-        ck_assert_int_eq(waitpid(w.pid, NULL, 0), w.pid);
-}
 
 START_TEST(what_only_tells_does_not_break_off)
 {
