@@ -107,8 +107,8 @@ static void *signal_thread(void *arg)
                 if (sig == SIGTERM || sig == SIGINT) {
                         log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
                         end_mount(&d->service);
-                        cut_off_ms = clock_ms() + GRACE_S * 1000;
-                } else if (clock_ms() >= cut_off_ms) { /* counted from the signal, whatever comes in between */
+                        cut_off_ms = min_u64(cut_off_ms, clock_ms() + GRACE_S * 1000);
+                } else if (clock_ms() >= cut_off_ms) { /* counted from the first signal, whatever comes in between */
                         log_warn("the mount is still in use, or a container has it: its users get errors now");
                         /* Where nobody mounted fusectl only the end of the process cuts them off;
                          * store and catalogue are made to bear it. */
