@@ -65,13 +65,28 @@ static void log_incomplete(struct service *s)
         json_decref(list);
 }
 
-/* On a signal the mount goes, whoever uses it: the alternative is a kill that leaves it dead. */
-static void end_mount(struct service *s)
+/* Whether the mount is what lies at the mount point. Once it was taken away, that may be a disk, or another mount. */
+static bool is_there(const struct daemon *d)
 {
+        CLEANUP(mount_table_done) struct mount_table mounts = {};
+        const struct mount_entry *m;
+
+        if (d->device_minor == 0 || mount_table_read(&mounts) < 0)
+                return true; /* not known */
+        m = mount_table_at(&mounts, d->options->mount_point);
+        return m && m->device_minor == d->device_minor;
+}
+
+/* On a signal the mount goes, whoever uses it: the alternative is a kill that leaves it dead. */
+static void end_mount(struct daemon *d)
+{
+        struct service *s = &d->service;
         int r;
 
         sd_notify(0, "STOPPING=1\nSTATUS=Unmounting");
         log_incomplete(s);
+        if (!is_there(d))
+                return;
         r = service_unmount(s, false);
         if (r == -EBUSY) {
                 log_warn("%s is in use and is detached", s->options->mount_point);
@@ -106,7 +121,7 @@ static void *signal_thread(void *arg)
                         return NULL;
                 if (sig == SIGTERM || sig == SIGINT) {
                         log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
-                        end_mount(&d->service);
+                        end_mount(d);
                         cut_off_ms = min_u64(cut_off_ms, clock_ms() + GRACE_S * 1000);
                 } else if (clock_ms() >= cut_off_ms) { /* counted from the first signal, whatever comes in between */
                         log_warn("the mount is still in use, or a container has it: its users get errors now");

@@ -146,6 +146,27 @@ def test_sigterm_while_a_container_has_the_mount(wfs: Weightfs) -> None:
     assert "the mount is still in use, or a container has it" in wfs.log.read_text()
 
 
+def test_a_second_signal_leaves_what_lies_below_the_mount(wfs: Weightfs, hub: Hub) -> None:
+    """The mount point may be one already, of a disk; there may be another mount by now."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a file system")
+    hub.add_repo("model", "org/a").commit({"config.json": "{}"})
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "below", wfs.mnt], check=True, timeout=20)
+    try:
+        (wfs.mnt / "hub").mkdir()
+        wfs.start()
+        with (wfs.snapshot("org/a") / "config.json").open("rb", buffering=0):
+            process, wfs.process = wfs.process, None
+            for _ in range(2):
+                process.terminate()
+                wait_for(lambda: os.listdir(wfs.mnt) == ["hub"])
+                time.sleep(0.5)
+            assert os.path.ismount(wfs.mnt)
+        assert process.wait(20) == 0
+    finally:
+        subprocess.run(["umount", "-l", wfs.mnt], check=False, timeout=20)
+
+
 def test_unmount_of_a_mount_in_use(term: Terminal, wfs: Weightfs, hub: Hub) -> None:
     hub.add_repo("model", "org/a").commit({"config.json": "{}"})
     term.mount()
