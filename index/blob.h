@@ -169,7 +169,8 @@ int blob_finish(struct blob *b, const atomic_bool *cancel);
 /* Hashes an adopted blob: 0 and it is complete from now on, with all its links; BLOB_E_HASH and it is
  * quarantined, and filling again with nothing held (in a read-only store, where it cannot be moved: it stays
  * BLOB_QUARANTINED); -ENODATA: it is not adopted, or what was hashed was replaced meanwhile, and it is what the
- * store has now, in a new incarnation; others as blob_finish(). */
+ * store has now, in a new incarnation; -EBUSY: somebody writes to the file, it stays adopted; others as
+ * blob_finish(). */
 int blob_verify_adopted(struct blob *b, const atomic_bool *cancel);
 
 /* After two wrong hashes: the bytes go to quarantine/, the state is BLOB_QUARANTINED. -EINVAL: the

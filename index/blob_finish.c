@@ -324,6 +324,32 @@ int blob_complete_adopted(struct blob *b, const atomic_bool *cancel)
         return r == 0 ? blob_set_state(b, BLOB_COMPLETE) : r;
 }
 
+#define HASHES_MAX 3
+
+static bool is_same_time(struct timespec a, struct timespec b)
+{
+        return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* Hashes the file, and does so again where it was written to meanwhile: what had been read by then may be something
+ * else now, and no time would tell later, since the hash is the later one (T3). -EBUSY: it is written to on and on. */
+static int hash_at_rest(struct blob *b, const atomic_bool *cancel, char *ret_hex)
+{
+        struct stat before, after;
+
+        for (unsigned i = 0; i < HASHES_MAX; i++) {
+                int r = fstat(b->fd, &before) < 0 ? -errno : 0;
+
+                if (r == 0)
+                        r = hash_file_hex(b->fd, b->etag, b->size, cancel, ret_hex);
+                if (r == 0 && fstat(b->fd, &after) < 0)
+                        r = -errno;
+                if (r < 0 || is_same_time(before.st_mtim, after.st_mtim))
+                        return r;
+        }
+        return -EBUSY;
+}
+
 static int verify_adopted(struct blob *b, const atomic_bool *cancel)
 {
         enum blob_state state = blob_state(b);
@@ -332,7 +358,7 @@ static int verify_adopted(struct blob *b, const atomic_bool *cancel)
 
         if (state != BLOB_ADOPTED)
                 return state == BLOB_COMPLETE ? 0 : -ENODATA;
-        r = hash_file_hex(b->fd, b->etag, b->size, cancel, hex);
+        r = hash_at_rest(b, cancel, hex);
         if (r < 0)
                 return r;
         if (strcmp(hex, b->etag) != 0) {
