@@ -11,9 +11,9 @@
  *       first. Until it is whole nothing else is; then it goes on from there, and once more from the beginning when
  *       nothing follows. So all files of a commit that become whole cost some walks through it, not one each.
  *   H4  Weights that the new commit has under another name (one file cut into parts, another format) are not held by
- *       any path that both have. So where large files that were whole are gone and others have come, the new commit's
- *       whole ones must be a 16th of what is gone: fewer bits for each number make less of it. It costs a walk
- *       through both, each time; so only commits of up to WEIGHTS_NODES_MAX entries are looked at.
+ *       any path that both have. So where large files that were whole are gone, the new commit's whole ones must be a
+ *       16th of that (fewer bits for each number make less of it), if those that it lacks would be. It costs a
+ *       walk through both, each time; so only commits of up to WEIGHTS_NODES_MAX entries are looked at.
  */
 #include "index/catalog_internal.h"
 
@@ -88,26 +88,26 @@ static int find_lack(struct conn *k, struct lack *at, bool *ret)
         return 0;
 }
 
-/* Bytes of the files of @files, a query FILES(), of commit @of whose paths commit @other does not have at all. */
-static int bytes_only_of(struct conn *k, const char *files, int64_t of, int64_t other, uint64_t *ret)
+/* Bytes of large files that are whole in the commit before, and whose paths the commit does not have at all. */
+static int bytes_gone(struct conn *k, const struct lack *of, uint64_t *ret)
 {
-        CLEANUP_STMT sqlite3_stmt *st = NULL, *other_st = NULL;
-        struct files here, there;
+        CLEANUP_STMT sqlite3_stmt *held_st = NULL, *there_st = NULL;
+        struct files held, there;
         int r, s;
 
-        r = db_query(k, files, PARAMS(P_INT(of), P_INT(0)), &st);
+        r = db_query(k, FILES(WHOLE " AND " WEIGHTS), PARAMS(P_INT(of->kept), P_INT(0)), &held_st);
         if (r == 0)
-                r = db_query(k, FILES("TRUE"), PARAMS(P_INT(other), P_INT(0)), &other_st);
+                r = db_query(k, FILES("TRUE"), PARAMS(P_INT(of->commit), P_INT(0)), &there_st);
         if (r < 0)
                 return r;
-        here.st = st;
-        there.st = other_st;
+        held.st = held_st;
+        there.st = there_st;
         s = files_next(k, &there);
-        for (*ret = 0; s >= 0 && (r = files_next(k, &here)) == 0;) {
-                while (s == 0 && strcmp(there.path, here.path) < 0)
+        for (*ret = 0; s >= 0 && (r = files_next(k, &held)) == 0;) {
+                while (s == 0 && strcmp(there.path, held.path) < 0)
                         s = files_next(k, &there);
-                if (s > 0 || (s == 0 && strcmp(there.path, here.path) > 0))
-                        *ret += here.size;
+                if (s > 0 || (s == 0 && strcmp(there.path, held.path) > 0))
+                        *ret += held.size;
         }
         if (r < 0)
                 return r;
@@ -117,22 +117,21 @@ static int bytes_only_of(struct conn *k, const char *files, int64_t of, int64_t 
 /* H4. */
 static int lacks_weights(struct conn *k, const struct lack *of, bool *ret)
 {
-        uint64_t gone, come;
-        int64_t nodes, whole;
+        int64_t nodes, whole, missing;
+        uint64_t gone;
         int r = db_number(k, "SELECT max(nodes) FROM commits WHERE id IN (?1, ?2)",
                           PARAMS(P_INT(of->commit), P_INT(of->kept)), &nodes);
 
         *ret = false;
         if (r != 0 || nodes > WEIGHTS_NODES_MAX)
                 return r < 0 ? r : 0;
-        r = bytes_only_of(k, FILES(WHOLE " AND " WEIGHTS), of->kept, of->commit, &gone);
+        r = bytes_gone(k, of, &gone);
         if (r < 0 || gone == 0)
                 return r;
-        r = bytes_only_of(k, FILES("NOT " WHOLE " AND " WEIGHTS), of->commit, of->kept, &come);
-        if (r < 0 || come < gone / WEIGHTS_PART)
-                return r;
         r = db_number(k, BYTES(WHOLE), PARAMS(P_INT(of->commit)), &whole);
-        *ret = r == 0 && (uint64_t)whole < gone / WEIGHTS_PART;
+        if (r == 0)
+                r = db_number(k, BYTES("NOT " WHOLE), PARAMS(P_INT(of->commit)), &missing);
+        *ret = r == 0 && (uint64_t)whole < gone / WEIGHTS_PART && (uint64_t)missing >= gone / WEIGHTS_PART;
         return r;
 }
 

@@ -29,7 +29,7 @@ static struct commit put(unsigned sha, bool whole, unsigned config, unsigned big
         if (big)
                 files[count++] = (struct listed_file){ "a/model.bin", etag(big), UINT64_C(5) << 30 };
         if (whole)
-                files[count++] = (struct listed_file){ "z", etag(99), UINT64_C(5) << 30 };
+                files[count++] = (struct listed_file){ "z", etag(99), UINT64_C(15) << 20 };
         return put_files(repo.id, sha, whole, files, count);
 }
 
@@ -187,13 +187,15 @@ START_TEST(weights_that_nothing_replaces)
 }
 END_TEST
 
-/* A file that both have and nobody read is no replacement. */
+/* Both formats were there, and one of them was read: that is what went. */
 START_TEST(weights_that_were_there_before)
 {
-        struct commit one = put_weights(1, 10, 400 * MIB, PATHS("model.bin", "model.onnx"));
-        struct commit two = put_weights(2, 11, 400 * MIB, PATHS("model.onnx"));
+        struct commit one = put_weights(1, 10, 400 * MIB, PATHS("model.bin", "model.safetensors"));
+        struct commit two = put_weights(2, 11, 400 * MIB, PATHS("model.safetensors"));
 
         weights_move(&one, 10, 1, &two);
+        stands_for(&one);
+        hold(11, true);
         stands_for(&two);
 }
 END_TEST
