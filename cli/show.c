@@ -148,8 +148,10 @@ void show_incomplete(FILE *out, const json_t *list)
                 return;
         fprintf(out, "incomplete in the store, and absent while offline:\n");
         json_array_foreach((json_t *)list, i, one) fprintf(
-                out, "  %s %s: %s of %s\n", json_get_text(one, "repo"), json_get_text(one, "path"),
-                format_size(json_get_u64(one, "held"), held), format_size(json_get_u64(one, "size"), size));
+                out, "  %s %s: %s of %s%s\n", json_get_text(one, "repo"), json_get_text(one, "path"),
+                format_size(json_get_u64(one, "held"), held), format_size(json_get_u64(one, "size"), size),
+                json_get_u64(one, "held") == json_get_u64(one, "size") ? ", to be verified: while a daemon runs, also "
+                                                                         "offline" : "");
 }
 
 static void show_limits(FILE *out, const json_t *hub)

@@ -179,6 +179,7 @@ void fetch_verify(struct fetch *f, struct blob *b)
 
 void fetch_verify_all(struct fetch *f)
 {
+        filler_finish_held(f->filler);
         filler_link_all(f->filler);
         filler_verify_all(f->filler);
 }

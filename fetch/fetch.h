@@ -139,8 +139,9 @@ int fetch_whole(struct fetch *f, struct blob *b, fetch_done_fn done, void *arg,
 
 /* Queues the hashing of an adopted blob, at the lowest priority. */
 void fetch_verify(struct fetch *f, struct blob *b);
-/* Hashes all that was adopted, one blob after the other, behind what fetch_verify() queued. Strict: nothing,
- * since each is hashed when it is opened. */
+/* For the start: makes whole what was held and not verified yet when the last daemon ended, also offline, where it
+ * would stay hidden. Hashes all that was adopted, one blob after the other, behind what fetch_verify() queued; strict:
+ * nothing of that, since each is hashed when it is opened. */
 void fetch_verify_all(struct fetch *f);
 
 /*

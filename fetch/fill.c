@@ -274,8 +274,7 @@ static uint64_t deadline_in(unsigned seconds)
         return clock_ms() + (uint64_t)seconds * 1000;
 }
 
-/* All bytes are there: sees to it that they are verified. */
-static int finish_soon(struct filler *fl, struct blob *b)
+void fill_finish_soon(struct filler *fl, struct blob *b)
 {
         struct fill *f;
 
@@ -287,7 +286,6 @@ static int finish_soon(struct filler *fl, struct blob *b)
                 filler_poke_locked(fl);
         }
         lock_drop(&fl->lock);
-        return 0;
 }
 
 static int open_filling(struct filler *fl, struct blob *b, fetch_done_fn done, void *arg,
@@ -337,8 +335,12 @@ int filler_open(struct filler *fl, struct blob *b, fetch_done_fn done, void *arg
                 filler_along(fl, b);
                 return fl->o.strict && state == BLOB_ADOPTED ? await_verdict(fl, b, done, arg, ret_wait) : 0;
         }
-        if (blob_held_bytes(b) == blob_size(b)) /* only to be verified: offline that must be awaited */
-                return offline ? filler_whole(fl, b, done, arg, ret_wait) : finish_soon(fl, b);
+        if (blob_held_bytes(b) == blob_size(b)) { /* only to be verified: offline that must be awaited */
+                if (offline)
+                        return filler_whole(fl, b, done, arg, ret_wait);
+                fill_finish_soon(fl, b);
+                return 0;
+        }
         if (offline)
                 return FETCH_E_OFFLINE;
         r = fill_check_space(fl, b);

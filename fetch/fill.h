@@ -54,6 +54,7 @@ int filler_read(struct filler *fl, struct blob *b, uint64_t start, uint64_t end,
 int filler_whole(struct filler *fl, struct blob *b, fetch_done_fn done, void *arg,
                  struct fetch_wait **ret_wait);
 void filler_verify(struct filler *fl, struct blob *b);
+void filler_finish_held(struct filler *fl); /* fetch_verify_all()'s */
 void filler_verify_all(struct filler *fl);
 
 int filler_reject(struct filler *fl, struct blob *b, enum repo_type type, const char *hub_name, const char *got);

@@ -247,6 +247,24 @@ static void walk_run(struct work *w)
         lock_drop(&fl->lock);
 }
 
+void filler_finish_held(struct filler *fl)
+{
+        CLEANUP_FREE struct blob_row *rows = NULL;
+        struct blob *b;
+        size_t count;
+        int r = blobs_begun(fl->o.index->blobs, &rows, &count);
+
+        if (r < 0)
+                log_warn("what is held and not verified yet cannot be looked at: %s", errmsg_get(NULL, r));
+        for (size_t i = 0; r == 0 && i < count && !fl->cancel; i++) {
+                if (blobs_get(fl->o.index->blobs, rows[i].id, &b) != 0)
+                        continue;
+                if (blob_state(b) == BLOB_FILLING && blob_held_bytes(b) == blob_size(b))
+                        fill_finish_soon(fl, b);
+                blob_unref(b);
+        }
+}
+
 void filler_verify_all(struct filler *fl)
 {
         lock_take(&fl->lock);

@@ -202,6 +202,9 @@ void fill_want_along(struct filler *fl, struct blob *b);
  * False, and nothing written: it is known by its etag alone. Without the lock. */
 bool fill_name_place(struct filler *fl, int64_t blob, char *repo, char *path);
 
+/* All bytes of the blob are there: sees to it that they are verified, which needs no network. Without the lock. */
+void fill_finish_soon(struct filler *fl, struct blob *b);
+
 /* ---- fill_transfer.c ---- */
 
 struct fill_transfer *fill_transfer_new_locked(struct filler *fl, struct fill *f, enum fill_class class,

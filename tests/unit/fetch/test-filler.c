@@ -546,6 +546,37 @@ START_TEST(started_offline_asks_nobody)
 }
 END_TEST
 
+/* A daemon ended between the last byte and the hash: also offline the next one makes it whole. @_i 1: it is wrong. */
+START_TEST(held_and_not_verified_at_the_start)
+{
+        struct blob *b = get_blob(1);
+        int64_t id = blob_id(b);
+        uint64_t size = blob_size(b);
+        unsigned char *bytes = malloc(size);
+
+        ck_assert_ptr_nonnull(bytes);
+        fake_fill(bytes, 0, size);
+        bytes[size / 2] ^= _i;
+        ck_assert_int_eq(blob_write(b, bytes, size, 0), 0);
+        free(bytes);
+        blob_unref(b);
+        options.offline = true;
+        reopen();
+        ck_assert_int_eq(blobs_get(ix.blobs, id, &b), 0);
+        ck_assert_int_eq(blob_state(b), BLOB_FILLING);
+        ck_assert_uint_eq(blob_held_bytes(b), size);
+        fetch_verify_all(fetch);
+        if (_i == 0) {
+                await_complete(b);
+                ck_assert_int_eq(do_open(b), 0);
+        } else {
+                AWAIT(blob_held_bytes(b) == 0);
+                ck_assert_int_eq(do_open(b), FETCH_E_OFFLINE);
+        }
+        blob_unref(b);
+}
+END_TEST
+
 START_TEST(switched_off_now_reads_are_parked)
 {
         struct answer a = ANSWER_INIT;
@@ -693,6 +724,7 @@ int main(void)
         tcase_add_test(t, a_few_bytes_are_no_progress);
         tcase_add_test(t, a_failing_disk_fails_its_readers_only);
         tcase_add_test(t, started_offline_asks_nobody);
+        tcase_add_loop_test(t, held_and_not_verified_at_the_start, 0, 2);
         tcase_add_test(t, switched_off_now_reads_are_parked);
         tcase_add_test(t, switched_off_what_is_read_is_completed);
         tcase_add_test(t, the_end_cancels_who_waits);
