@@ -214,6 +214,8 @@ int paths_of_store(struct options *o, struct errmsg *err)
 {
         int r = 0;
 
+        if (!o->store && o->state) /* a state folder alone says which store is meant, once it was used */
+                (void)index_store_of(o->state, &o->store);
         if (!o->store && geteuid() == 0)
                 r = (o->store = strdup("/var/lib/weightfs")) ? 0 : -ENOMEM;
         else if (!o->store)

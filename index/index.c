@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define CATALOGUE "catalogue.sqlite"
+#define STORE_NOTE "store"
 
 static int state_folder(const char *state, char **ret, struct errmsg *err)
 {
@@ -86,6 +87,40 @@ static int take_lock(const char *state, int *ret_fd, struct errmsg *err)
                 (void)pwrite_all(fd, text, (size_t)n, 0);
         *ret_fd = take_fd(&fd);
         return 0;
+}
+
+static int state_dir(const char *state)
+{
+        return open(state, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+int index_store_of(const char *state, char **ret)
+{
+        CLEANUP_FREE char *text = NULL;
+        CLEANUP_FD int dir = state_dir(state);
+        int r = dir < 0 ? -errno : read_file_at(dir, STORE_NOTE, PATH_MAX, &text, NULL);
+
+        if (r < 0)
+                return r;
+        if (text[0] != '/')
+                return -ENOENT;
+        *ret = take_ptr(text);
+        return 0;
+}
+
+/* Nothing but index_store_of() depends on it: a full disk keeps nobody from starting. */
+static void note_store(const char *state, const char *store)
+{
+        CLEANUP_FREE char *known = NULL;
+        CLEANUP_FD int dir = -1, fd = -1;
+
+        if (store[0] != '/' || (index_store_of(state, &known) == 0 && strcmp(known, store) == 0))
+                return;
+        dir = state_dir(state);
+        if (dir >= 0)
+                fd = openat(dir, STORE_NOTE ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd >= 0 && pwrite_all(fd, store, strlen(store), 0) == 0)
+                (void)renameat(dir, STORE_NOTE ".new", dir, STORE_NOTE);
 }
 
 /* Moves a damaged catalogue aside, with what belongs to it: last what says that it is damaged, and the log after
@@ -173,6 +208,7 @@ int index_open(const struct index_options *o, struct index *ret, struct errmsg *
                 r = blobs_new(ix.catalog, ix.store, &ix.blobs);
         if (r < 0)
                 return r;
+        note_store(state, o->store);
         *ret = ix;
         ix = (struct index){ .lock_fd = -1 };
         return 0;

@@ -1,7 +1,7 @@
 /*
  * Index: the catalogue, the store and the table of blobs, opened together.
  *
- * STATE (catalogue.sqlite, lock) is locked by one daemon or one `pull` at a time; STORE is not.
+ * STATE (catalogue.sqlite, lock, store: whose it is) is locked by one daemon or one `pull` at a time; STORE is not.
  * A damaged catalogue is moved aside (catalogue.sqlite.damaged-<time>) and made anew; the store's
  * contents come back by adoption.
  */
@@ -32,6 +32,10 @@ struct index {
  * file system; others as store_open() and catalog_open(). The store being remote is fine. */
 int index_open(const struct index_options *o, struct index *ret, struct errmsg *err);
 void index_close(struct index *ix);
+
+/* The store that was last used with a state folder, an absolute path that the caller frees. 0 or negative errno:
+ * -ENOENT where that is not known. */
+int index_store_of(const char *state, char **ret);
 
 /* True when @path (or its nearest existing parent) is on NFS, SMB, FUSE or another remote fs. */
 bool path_is_remote(const char *path);

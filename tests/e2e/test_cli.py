@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import BINARY, Weightfs, mount_device
+from harness import BINARY, Weightfs, clean_env, mount_device
 from hub import models
 from hub.content import Synthetic
 from hub.hub import Hub
@@ -165,6 +165,22 @@ def test_a_second_signal_leaves_what_lies_below_the_mount(wfs: Weightfs, hub: Hu
         assert process.wait(20) == 0
     finally:
         subprocess.run(["umount", "-l", wfs.mnt], check=False, timeout=20)
+
+
+def test_a_state_folder_knows_its_store(wfs: Weightfs, hub: Hub, tmp_path: Path) -> None:
+    """Without a daemon, --state alone must not look at the usual store with this one's catalogue."""
+    hub.add_repo("model", "org/a").commit({"config.json": "{}"})
+    wfs.start()
+    wfs.command("pull", "--state", wfs.state, "org/a")
+    wfs.stop()
+    env = clean_env(HOME=tmp_path / "home", XDG_DATA_HOME=tmp_path / "home/data")
+    (listed,) = json.loads(wfs.command("ls", "--json", "--state", wfs.state, env=env).stdout)["repos"]
+    assert (listed["repo"], listed["held"]) == ("models/org/a", listed["size"])
+    damaged = next((wfs.stored("org/a") / "blobs").iterdir())
+    damaged.write_bytes(b"[]")
+    done = wfs.command("verify", "--state", wfs.state, env=env, check=False)
+    assert done.returncode == 1 and "models/org/a" in done.stdout, done
+    assert not (tmp_path / "home").exists()
 
 
 def test_unmount_of_a_mount_in_use(term: Terminal, wfs: Weightfs, hub: Hub) -> None:
