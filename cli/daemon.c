@@ -25,8 +25,8 @@
 #define LOG_COMPONENT "daemon"
 #include "base/log.h"
 
-#define TICK_S 60  /* how often the size of the log is looked at */
-#define GRACE_S 10 /* who still uses the mount when we are told to end has this long */
+#define TICK_MS 60000  /* how often the size of the log is looked at */
+#define GRACE_MS 10000 /* who still uses the mount when we are told to end has this long */
 
 struct daemon {
         struct options *options;
@@ -115,14 +115,14 @@ static void *signal_thread(void *arg)
         pthread_setname_np(pthread_self(), "signals");
         signal_set(&set);
         for (;;) {
-                int sig = next_signal(&set, min_u64(cut_off_ms, clock_ms() + TICK_S * 1000));
+                int sig = next_signal(&set, min_u64(cut_off_ms, clock_ms() + TICK_MS));
 
                 if (d->ending)
                         return NULL;
                 if (sig == SIGTERM || sig == SIGINT) {
                         log_info("ending on %s", sig == SIGTERM ? "SIGTERM" : "SIGINT");
                         end_mount(d);
-                        cut_off_ms = min_u64(cut_off_ms, clock_ms() + GRACE_S * 1000);
+                        cut_off_ms = min_u64(cut_off_ms, clock_ms() + GRACE_MS);
                 } else if (clock_ms() >= cut_off_ms) { /* counted from the first signal, whatever comes in between */
                         log_warn("the mount is still in use, or a container has it: its users get errors now");
                         /* Where nobody mounted fusectl only the end of the process cuts them off;

@@ -335,7 +335,7 @@ static bool is_same_time(struct timespec a, struct timespec b)
  * else now, and no time would tell later, since the hash is the later one (T3). -EBUSY: it is written to on and on. */
 static int hash_at_rest(struct blob *b, const atomic_bool *cancel, char *ret_hex)
 {
-        struct stat before, after;
+        struct stat before = {}, after = {};
 
         for (unsigned i = 0; i < HASHES_MAX; i++) {
                 int r = fstat(b->fd, &before) < 0 ? -errno : 0;
