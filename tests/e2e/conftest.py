@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def wfs(tmp_path: Path, hub: Hub, watchdog: Watchdog) -> Iterator[Weightfs]:
     """A daemon that is not started yet, whose hub is the local one."""
     # Containers and other users come by: pytest's folders are 0700.
     for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o055)  # it may be /tmp: nothing is taken away
     w = Weightfs(tmp_path, hub.endpoint, watchdog)
     yield w
     w.clean_up()
