@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from checker import Checker, Found
-from harness import BINARY, Watchdog, Weightfs, clean_env, edit_catalogue
+from harness import BINARY, Watchdog, Weightfs, clean_env, edit_catalogue, open_to_others
 from hub.content import Synthetic
 from hub.hub import Hub
 from powerloss import read_log
@@ -156,8 +156,7 @@ def test_a_pull_killed_at_a_call(stage: Stage, rng: random.Random) -> None:
 
 @pytest.fixture
 def daemon(stage: Stage, tmp_path: Path, watchdog: Watchdog) -> Iterator[Weightfs]:
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    open_to_others(tmp_path)
     wfs = Weightfs(tmp_path, stage.hub.endpoint, watchdog)
     wfs.store, wfs.state = stage.store, stage.state
     yield wfs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from harness import BINARY, Watchdog, Weightfs  # noqa: E402
+from harness import BINARY, Watchdog, Weightfs, open_to_others  # noqa: E402
 from hub.hub import Hub  # noqa: E402
 
 
@@ -51,9 +50,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture
 def wfs(tmp_path: Path, hub: Hub, watchdog: Watchdog) -> Iterator[Weightfs]:
     """A daemon that is not started yet, whose hub is the local one."""
-    # Containers and other users come by: pytest's folders are 0700.
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o055)  # it may be /tmp: nothing is taken away
+    open_to_others(tmp_path)
     w = Weightfs(tmp_path, hub.endpoint, watchdog)
     yield w
     w.clean_up()

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sqlite3
+import stat
 import struct
 import subprocess
 import tempfile
@@ -56,6 +57,13 @@ def is_sanitized() -> bool:
 
 # Variables of whoever runs the tests must not change what they see.
 FOREIGN = ("HF_", "HUGGINGFACE", "TRANSFORMERS_", "WEIGHTFS_", "http_proxy", "https_proxy", "all_proxy")
+
+
+def open_to_others(tmp_path: Path) -> None:
+    """Containers and other users come by: pytest's folders are 0700. The upper one may be /tmp with --basetemp:
+    nothing is taken away."""
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o055)
 
 
 def clean_env(**extra: str | Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import BINARY, CLIENTS, CLIENT_PROGRAMS, clean_env
+from harness import BINARY, CLIENTS, CLIENT_PROGRAMS, clean_env, open_to_others
 from hub import models
 from hub.content import Synthetic
 from hub.hub import Hub
@@ -112,8 +112,7 @@ class User:
 def user(tmp_path: Path, hub: Hub) -> Iterator[User]:
     if shutil.which("fusermount3") is None:
         pytest.skip("fusermount3 is not installed")
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    open_to_others(tmp_path)
     u = User(tmp_path, hub.endpoint)
     yield u
     u.close()
