@@ -34,10 +34,11 @@
         " CROSS JOIN blob b ON b.id = e.blob WHERE e.commit_id = ?1 AND e.pos >= ?2 AND " which              \
         " ORDER BY e.pos"
 
-/* Bytes of all large files of a commit that are @which: total() cannot overflow, whatever sizes a hub lists. */
-#define BYTES(which)                                                                                         \
-        "SELECT CAST(total(b.size) AS INTEGER) FROM entry e CROSS JOIN blob b ON b.id = e.blob"                      \
-        " WHERE e.commit_id = ?1 AND " WEIGHTS " AND " which
+/* Whether of the large files of a commit less than ?2 bytes are whole, and as many are not: total() cannot overflow,
+ * whatever sizes a hub lists. */
+#define LACKS_BYTES                                                                                          \
+        "SELECT total(b.size) FILTER (WHERE " WHOLE ") < ?2 AND total(b.size) FILTER (WHERE NOT " WHOLE ") >= ?2" \
+        " FROM entry e CROSS JOIN blob b ON b.id = e.blob WHERE e.commit_id = ?1 AND " WEIGHTS
 
 struct files { /* of one query, one after the other */
         sqlite3_stmt *st;
@@ -45,6 +46,17 @@ struct files { /* of one query, one after the other */
         uint64_t size;
         char path[ENTRY_PATH_MAX + 1];
 };
+
+static void files_done(struct files *f)
+{
+        cleanup_stmt(&f->st);
+}
+
+/* @query: FILES(). @ret is a CLEANUP(files_done) variable. */
+static int files_begin(struct conn *k, const char *query, int64_t commit, uint32_t pos, struct files *ret)
+{
+        return db_query(k, query, PARAMS(P_INT(commit), P_INT(pos)), &ret->st);
+}
 
 static int files_next(struct conn *k, struct files *f)
 {
@@ -61,17 +73,14 @@ static int files_next(struct conn *k, struct files *f)
  * after it, which @at is then. */
 static int find_lack(struct conn *k, struct lack *at, bool *ret)
 {
-        CLEANUP_STMT sqlite3_stmt *held_st = NULL, *missing_st = NULL;
-        struct files held, missing;
+        CLEANUP(files_done) struct files held = {}, missing = {};
         int order = 0, r, s;
 
-        r = db_query(k, FILES(WHOLE), PARAMS(P_INT(at->kept), P_INT(at->kept_pos)), &held_st);
+        r = files_begin(k, FILES(WHOLE), at->kept, at->kept_pos, &held);
         if (r == 0)
-                r = db_query(k, FILES("NOT " WHOLE), PARAMS(P_INT(at->commit), P_INT(at->pos)), &missing_st);
+                r = files_begin(k, FILES("NOT " WHOLE), at->commit, at->pos, &missing);
         if (r < 0)
                 return r;
-        held.st = held_st;
-        missing.st = missing_st;
         r = files_next(k, &held);
         s = files_next(k, &missing);
         while (r == 0 && s == 0 && (order = strcmp(held.path, missing.path)) != 0) {
@@ -91,17 +100,14 @@ static int find_lack(struct conn *k, struct lack *at, bool *ret)
 /* Bytes of large files that are whole in the commit before, and whose paths the commit does not have at all. */
 static int bytes_gone(struct conn *k, const struct lack *of, uint64_t *ret)
 {
-        CLEANUP_STMT sqlite3_stmt *held_st = NULL, *there_st = NULL;
-        struct files held, there;
+        CLEANUP(files_done) struct files held = {}, there = {};
         int r, s;
 
-        r = db_query(k, FILES(WHOLE " AND " WEIGHTS), PARAMS(P_INT(of->kept), P_INT(0)), &held_st);
+        r = files_begin(k, FILES(WHOLE " AND " WEIGHTS), of->kept, 0, &held);
         if (r == 0)
-                r = db_query(k, FILES("TRUE"), PARAMS(P_INT(of->commit), P_INT(0)), &there_st);
+                r = files_begin(k, FILES("TRUE"), of->commit, 0, &there);
         if (r < 0)
                 return r;
-        held.st = held_st;
-        there.st = there_st;
         s = files_next(k, &there);
         for (*ret = 0; s >= 0 && (r = files_next(k, &held)) == 0;) {
                 while (s == 0 && strcmp(there.path, held.path) < 0)
@@ -117,7 +123,7 @@ static int bytes_gone(struct conn *k, const struct lack *of, uint64_t *ret)
 /* H4. */
 static int lacks_weights(struct conn *k, const struct lack *of, bool *ret)
 {
-        int64_t nodes, whole, missing;
+        int64_t nodes, less;
         uint64_t gone;
         int r = db_number(k, "SELECT max(nodes) FROM commits WHERE id IN (?1, ?2)",
                           PARAMS(P_INT(of->commit), P_INT(of->kept)), &nodes);
@@ -128,10 +134,8 @@ static int lacks_weights(struct conn *k, const struct lack *of, bool *ret)
         r = bytes_gone(k, of, &gone);
         if (r < 0 || gone == 0)
                 return r;
-        r = db_number(k, BYTES(WHOLE), PARAMS(P_INT(of->commit)), &whole);
-        if (r == 0)
-                r = db_number(k, BYTES("NOT " WHOLE), PARAMS(P_INT(of->commit)), &missing);
-        *ret = r == 0 && (uint64_t)whole < gone / WEIGHTS_PART && (uint64_t)missing >= gone / WEIGHTS_PART;
+        r = db_number(k, LACKS_BYTES, PARAMS(P_INT(of->commit), P_INT(gone / WEIGHTS_PART)), &less);
+        *ret = r == 0 && less != 0;
         return r;
 }
 
