@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -28,4 +29,9 @@ static inline int64_t clock_wall_ns(void)
 static inline int64_t clock_wall_s(void)
 {
         return clock_wall_ns() / 1000000000;
+}
+
+static inline bool timespec_equal(struct timespec a, struct timespec b)
+{
+        return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }

@@ -85,8 +85,7 @@ static int read_token(const char *path, struct stat *ret_seen, char **ret)
 static bool unchanged_locked(const struct token *t, const struct stat *st) REQUIRES(t->lock)
 {
         return st->st_ino == t->seen.st_ino && st->st_dev == t->seen.st_dev &&
-               st->st_size == t->seen.st_size && st->st_mtim.tv_sec == t->seen.st_mtim.tv_sec &&
-               st->st_mtim.tv_nsec == t->seen.st_mtim.tv_nsec;
+               st->st_size == t->seen.st_size && timespec_equal(st->st_mtim, t->seen.st_mtim);
 }
 
 static void look_locked(struct token *t, bool again) REQUIRES(t->lock)

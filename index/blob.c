@@ -19,6 +19,7 @@
 #include "index/blob_internal.h"
 
 #define LOG_COMPONENT "blob"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -252,8 +253,7 @@ static int look_again(struct blob *b, bool was_idle)
         finishing = b->finishing;
         owes = b->owes;
         moved = whole && was_idle &&
-                (fstat(b->fd, &st) < 0 || st.st_nlink == 0 || st.st_ctim.tv_sec != b->looked.tv_sec ||
-                 st.st_ctim.tv_nsec != b->looked.tv_nsec);
+                (fstat(b->fd, &st) < 0 || st.st_nlink == 0 || !timespec_equal(st.st_ctim, b->looked));
         if (moved)
                 b->looked = st.st_ctim;
         lock_drop(&b->lock);

@@ -10,6 +10,7 @@
 #include "index/blob_internal.h"
 
 #define LOG_COMPONENT "blob"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include "base/fault.h"
@@ -326,11 +327,6 @@ int blob_complete_adopted(struct blob *b, const atomic_bool *cancel)
 
 #define HASHES_MAX 3
 
-static bool is_same_time(struct timespec a, struct timespec b)
-{
-        return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
 /* Hashes the file, and does so again where it was written to meanwhile: what had been read by then may be something
  * else now, and no time would tell later, since the hash is the later one (T3). -EBUSY: it is written to on and on. */
 static int hash_at_rest(struct blob *b, const atomic_bool *cancel, char *ret_hex)
@@ -344,7 +340,7 @@ static int hash_at_rest(struct blob *b, const atomic_bool *cancel, char *ret_hex
                         r = hash_file_hex(b->fd, b->etag, b->size, cancel, ret_hex);
                 if (r == 0 && fstat(b->fd, &after) < 0)
                         r = -errno;
-                if (r < 0 || is_same_time(before.st_mtim, after.st_mtim))
+                if (r < 0 || timespec_equal(before.st_mtim, after.st_mtim))
                         return r;
         }
         return -EBUSY;

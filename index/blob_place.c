@@ -9,6 +9,8 @@
  */
 #include "index/blob_internal.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -92,8 +94,8 @@ static int is_named_in(struct blob *b, int fd, const struct repo *repo, bool *re
 
 static bool is_same(const struct right_file *a, const struct right_file *b)
 {
-        return a->blob == b->blob && a->dev == b->dev && a->ino == b->ino && a->changed.tv_sec == b->changed.tv_sec &&
-               a->changed.tv_nsec == b->changed.tv_nsec;
+        return a->blob == b->blob && a->dev == b->dev && a->ino == b->ino &&
+               timespec_equal(a->changed, b->changed);
 }
 
 static struct right_file right_file_of(const struct blob *b, const struct stat *st)
