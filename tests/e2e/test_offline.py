@@ -14,6 +14,7 @@ import pytest
 from harness import Weightfs, clean_env, edit_catalogue
 from hub.content import Synthetic
 from hub.hub import Hub
+from hub.repos import Files
 from test_lazy import sha256, wait_for
 
 MIB = 1 << 20
@@ -162,18 +163,24 @@ def test_errno_of_absence_is_never_eio_offline(wfs: Weightfs, held: Synthetic) -
         assert info.value.errno == errno.ENOENT
 
 
-def test_a_ref_that_moved_stands_for_what_is_held(wfs: Weightfs, hub: Hub) -> None:
-    """Nobody has read the newer commit: offline, and in the store, main is the one that can be loaded."""
-    old, new = Synthetic(3 * MIB, 1), Synthetic(3 * MIB, 2)
+def pulled_and_moved(wfs: Weightfs, hub: Hub, held: Files, new: Files) -> tuple[str, str]:
+    """A mount of org/m, whose main was pulled, and names another commit since; the two."""
     repo = hub.add_repo("model", "org/m")
-    first = repo.commit({"config.json": "{}", "model.safetensors": old})
+    first = repo.commit(held)
     wfs.start("--complete", "never")
     wfs.command("pull", "--state", wfs.state, "org/m")
     wfs.stop()
-    second = repo.commit({"config.json": '{"new": 1}', "model.safetensors": new})
+    second = repo.commit(new)
     edit_catalogue(wfs.state / "catalogue.sqlite", "UPDATE ref SET checked = 1")
-
     wfs.start("--complete", "never")
+    return first, second
+
+
+def test_a_ref_that_moved_stands_for_what_is_held(wfs: Weightfs, hub: Hub) -> None:
+    """Nobody has read the newer commit: offline, and in the store, main is the one that can be loaded."""
+    old, new = Synthetic(3 * MIB, 1), Synthetic(3 * MIB, 2)
+    first, second = pulled_and_moved(wfs, hub, {"config.json": "{}", "model.safetensors": old},
+                                     {"config.json": '{"new": 1}', "model.safetensors": new})
     main, stored = wfs.repo("org/m") / "refs/main", wfs.stored("org/m") / "refs/main"
     assert main.read_text() == second and stored.read_text() == first
     config = wfs.snapshot("org/m") / "config.json"
@@ -204,15 +211,8 @@ def test_a_ref_that_moved_stands_for_what_is_held(wfs: Weightfs, hub: Hub) -> No
 def test_weights_under_another_name_do_not_take_the_held_ones_away(wfs: Weightfs, hub: Hub) -> None:
     """The newer commit has another format: until that is read, what was held is loaded offline."""
     old, new = Synthetic(20 * MIB, 1), Synthetic(18 * MIB, 2)
-    repo = hub.add_repo("model", "org/m")
-    first = repo.commit({"config.json": "{}", "pytorch_model.bin": old})
-    wfs.start("--complete", "never")
-    wfs.command("pull", "--state", wfs.state, "org/m")
-    wfs.stop()
-    second = repo.commit({"model.safetensors": new, "pytorch_model.bin": None})
-    edit_catalogue(wfs.state / "catalogue.sqlite", "UPDATE ref SET checked = 1")
-
-    wfs.start("--complete", "never")
+    first, second = pulled_and_moved(wfs, hub, {"config.json": "{}", "pytorch_model.bin": old},
+                                     {"model.safetensors": new, "pytorch_model.bin": None})
     main = wfs.repo("org/m") / "refs/main"
     assert main.read_text() == second
     assert os.listdir(wfs.snapshot("org/m")) == ["config.json", "model.safetensors"]
